@@ -1,0 +1,42 @@
+/*
+ * Tells the kernel what changed: drops its caches and replays the change through the mount, so
+ * that the kernel itself raises the inotify events. The only caller of fuse_lowlevel_notify_*.
+ *
+ * Runs on threads of its own. Nothing here is called with a lock held that a FUSE thread could
+ * want, and no FUSE thread waits for it: an entry notification waits for the directory's lock in
+ * the kernel, which a request in that directory holds until it is answered.
+ *
+ *  - Jobs of one directory run in order; different directories do not wait for each other.
+ *    Changes of directories themselves (their move, creation, removal) also order what happens
+ *    below them.
+ *  - While requests are parked in a directory its jobs wait (notify_park_begin/end): the parked
+ *    answer will come from the new tree anyway.
+ *  - Only directories that the kernel holds are replayed into. A replay that loses a race (the
+ *    name is already known: EEXIST, ENOENT ...) falls back to invalidation and utimensat.
+ *  - More than notify's bound of waiting jobs, or a bulk change set: one epoch instead (raw
+ *    FUSE_NOTIFY_INC_EPOCH, kernel 6.16; else a walk over the known directories), and attribute
+ *    invalidation of every known directory and open file.
+ *  - Pages are dropped in a lane of their own, never for a file with a read in flight.
+ *  - Stops before the FUSE loop stops.
+ *
+ * Sources: performance.md's measurements restated in ARCHITECTURE.md; kernel fs/fuse/dev.c,
+ * dir.c; libfuse fuse_lowlevel.h.
+ */
+#pragma once
+
+#include "change.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct notify;
+
+/* Any thread; takes the set. Never blocks. */
+void notify_push(struct notify *notify, struct change_set *set);
+/* Everything handed out so far may be stale (after a gap). Any thread, never blocks. */
+void notify_push_all(struct notify *notify);
+
+/* Around a request of directory dir that is parked for the network. Any thread. */
+void notify_park_begin(struct notify *notify, uint64_t dir);
+void notify_park_end(struct notify *notify, uint64_t dir);

@@ -1,0 +1,37 @@
+/*
+ * Directories that are not fully known are listed when somebody asks: one listing at a time for
+ * each directory, however many wait; entries appear in the tree page by page.
+ */
+#pragma once
+
+#include "list.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct listing;
+
+enum { LISTING_MORE = 1 };
+
+/* One who waits. Storage is the caller's until fn ran or listing_unwant() returned true. */
+struct listing_waiter {
+	struct list node; /* private */
+	uint64_t dir;
+	/* Called once, on the loop thread: LISTING_MORE the tree has more of dir than when
+	 * listing_want() was called | 0 dir is complete | -errno the listing failed (-ENETDOWN
+	 * offline, -ETIMEDOUT, -ENOENT the folder is gone, -EACCES, -EIO ...). The waiter may be
+	 * used again from inside. */
+	void (*fn)(struct listing_waiter *w, int status);
+	void *arg;
+	int state; /* private */
+};
+
+/*
+ * Asks for more of w->dir, any thread; w->dir, fn and arg are set by the caller. person: somebody
+ * waits (goes before background work). There is a deadline: fn is always called. When the service
+ * is known to be unreachable that is at once.
+ */
+void listing_want(struct listing *listing, struct listing_waiter *w);
+/* Any thread: true when fn will not be called (any more); false when it ran or is running. */
+bool listing_unwant(struct listing *listing, struct listing_waiter *w);
