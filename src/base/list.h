@@ -53,10 +53,10 @@ static inline void list_splice_tail(struct list *dst, struct list *src)
 	list_init(src);
 }
 
-#define list_for_each(head, pos)                                                                   \
+#define list_for_each(head, pos) \
 	for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
 
 /* The body may remove pos, and nothing else, from the list. */
-#define list_for_each_safe(head, pos)                                                              \
-	for (struct list *pos = (head)->next, *next_ = pos->next; pos != (head);                   \
+#define list_for_each_safe(head, pos)                                            \
+	for (struct list *pos = (head)->next, *next_ = pos->next; pos != (head); \
 	     pos = next_, next_ = pos->next)

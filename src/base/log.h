@@ -32,12 +32,12 @@ void log_set_fd(int fd);
 void log_write(enum log_level level, const char *module, const char *fmt, ...) printf_like(3, 4);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, LOG_MODULE, __VA_ARGS__)
-#define log_warn(...) log_write(LOG_LEVEL_WARN, LOG_MODULE, __VA_ARGS__)
-#define log_info(...) log_write(LOG_LEVEL_INFO, LOG_MODULE, __VA_ARGS__)
-#define log_debug(...)                                                                             \
-	do {                                                                                       \
-		if (log_is_on(LOG_LEVEL_DEBUG))                                                    \
-			log_write(LOG_LEVEL_DEBUG, LOG_MODULE, __VA_ARGS__);                       \
+#define log_warn(...)  log_write(LOG_LEVEL_WARN, LOG_MODULE, __VA_ARGS__)
+#define log_info(...)  log_write(LOG_LEVEL_INFO, LOG_MODULE, __VA_ARGS__)
+#define log_debug(...)                                                       \
+	do {                                                                 \
+		if (log_is_on(LOG_LEVEL_DEBUG))                              \
+			log_write(LOG_LEVEL_DEBUG, LOG_MODULE, __VA_ARGS__); \
 	} while (0)
 
 /* "scheme://host:port/path" without userinfo, query and fragment, for log lines. The string
