@@ -1,0 +1,373 @@
+#define LOG_MODULE "graph"
+#include "graph_call.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+	TRIES_PERSON = 4,
+	TRIES_BACKGROUND = 6,
+	BACKOFF_FIRST_MS = 250,
+	BACKOFF_MAX_MS = 20000,
+	STALL_PERSON_MS = 8000,
+	STALL_BACKGROUND_MS = 30000,
+	BODY_MAX = 64 * 1024 * 1024,
+	RETRY_AFTER_DEFAULT_S = 10,
+	/* Longer than any the service is known to ask for; beyond that something is broken. */
+	RETRY_AFTER_MAX_S = 6 * 3600,
+};
+
+static void send_call(struct graph_call *call);
+
+static void on_send_timer(void *arg)
+{
+	send_call(arg);
+}
+
+int graph_new(struct loop *loop, struct http *http, struct auth *auth, const char *base_url,
+	      struct graph **ret)
+{
+	struct graph *graph;
+
+	if (!http_is_url_allowed(base_url)) {
+		log_error("%s is not a usable base for Graph: https, or http to loopback only",
+			  log_url(base_url));
+		return -EINVAL;
+	}
+	graph = calloc(1, sizeof(*graph));
+	if (!graph)
+		return -ENOMEM;
+	graph->loop = loop;
+	graph->http = http;
+	graph->auth = auth;
+	graph->is_reachable = true;
+	graph->jitter_seed = (unsigned)clock_real_ns();
+	graph->base_url = strdup(base_url);
+	if (!graph->base_url) {
+		free(graph);
+		return -ENOMEM;
+	}
+	*ret = graph;
+	return 0;
+}
+
+void graph_free(struct graph *graph)
+{
+	if (!graph)
+		return;
+	free(graph->base_url);
+	free(graph);
+}
+
+void graph_on_reachable(struct graph *graph, void (*fn)(void *arg, bool reachable), void *arg)
+{
+	graph->on_reachable = fn;
+	graph->reachable_arg = arg;
+}
+
+void graph_call_note_reachable(struct graph *graph, bool reachable)
+{
+	bool tell = !reachable || !graph->is_reachable;
+
+	graph->is_reachable = reachable;
+	if (reachable)
+		graph->last_reply_ms = loop_now_ms(graph->loop);
+	if (tell && graph->on_reachable)
+		graph->on_reachable(graph->reachable_arg, reachable);
+}
+
+struct graph_call *graph_call_new(struct graph *graph, char *url, enum http_priority priority)
+{
+	struct graph_call *call = calloc(1, sizeof(*call));
+
+	if (!call || loop_timer_init(&call->timer, graph->loop, on_send_timer, call) < 0) {
+		free(call);
+		free(url);
+		return NULL;
+	}
+	call->graph = graph;
+	call->url = url;
+	call->priority = priority;
+	call->began_ms = loop_now_ms(graph->loop);
+	call->ends_ms =
+		call->began_ms + (priority == HTTP_PERSON ? GRAPH_PERSON_MS : GRAPH_BACKGROUND_MS);
+	list_init(&call->waiter.node);
+	return call;
+}
+
+void graph_call_free(struct graph_call *call)
+{
+	loop_timer_fini(&call->timer);
+	free(call->url);
+	if (call->token)
+		explicit_bzero(call->token, strlen(call->token));
+	free(call->token);
+	free((char *)call->content.url);
+	free(call);
+}
+
+void graph_cancel(struct graph_call *call)
+{
+	if (!call)
+		return;
+	auth_unwant(&call->waiter);
+	if (call->request)
+		http_cancel(call->request);
+	graph_call_free(call);
+}
+
+int graph_call_start(struct graph_call *call, struct graph_call **ret)
+{
+	if (!http_is_same_origin(call->url, call->graph->base_url)) {
+		log_error("a link of the service leads away from it, to %s: refused",
+			  log_url(call->url));
+		graph_call_free(call);
+		return -EPERM;
+	}
+	/* In the next turn, so that nobody is called back from inside his own call. */
+	loop_timer_arm(&call->timer, 0);
+	*ret = call;
+	return 0;
+}
+
+static void end(struct graph_call *call, struct graph_result *result, const char *body, size_t len)
+{
+	if (result->error != 0 && result->status != 0)
+		log_debug("%s: %ld %s (%s)", log_url(call->url), result->status, result->code,
+			  result->request_id);
+	call->finish(call, result, body, len);
+	graph_call_free(call);
+}
+
+static void end_early(struct graph_call *call, int error, const char *text)
+{
+	struct graph_result result = { .error = error, .is_offline = error == -ENETDOWN };
+
+	snprintf(result.text, sizeof(result.text), "%s", text);
+	end(call, &result, "", 0);
+}
+
+/* Seconds or a date; anything else is the default. */
+static uint64_t retry_after_s(const char *text)
+{
+	char *rest;
+	long long v;
+
+	if (!text)
+		return 0;
+	v = strtoll(text, &rest, 10);
+	if (rest == text || *rest != '\0') {
+		time_t when = curl_getdate(text, NULL);
+
+		v = when < 0 ? RETRY_AFTER_DEFAULT_S : (long long)when - clock_real_s();
+	}
+	if (v < 0)
+		v = 0;
+	return (uint64_t)(v > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : v);
+}
+
+uint64_t graph_call_note_gate(struct graph *graph, long status, const char *retry_after)
+{
+	bool is_throttled = status == 429 || status == 503 || status == 504 || status == 509;
+	uint64_t wait_s = retry_after_s(retry_after), until_ms;
+
+	if (!retry_after && status == 429)
+		wait_s = RETRY_AFTER_DEFAULT_S;
+	if (!is_throttled || wait_s == 0)
+		return 0;
+	until_ms = loop_now_ms(graph->loop) + wait_s * 1000;
+	if (until_ms > graph->gate_ms) {
+		graph->gate_ms = until_ms;
+		log_warn("the service asks to wait: %ld, %llu s", status,
+			 (unsigned long long)wait_s);
+	}
+	return wait_s * 1000;
+}
+
+static uint64_t backoff_ms(struct graph_call *call)
+{
+	uint64_t ms = BACKOFF_FIRST_MS;
+
+	for (unsigned i = 1; i < call->tries_n && ms < BACKOFF_MAX_MS; i++)
+		ms *= 2;
+	/* Full jitter on the upper half keeps clients from returning in step. */
+	return ms / 2 + (uint64_t)rand_r(&call->graph->jitter_seed) % (ms / 2 + 1);
+}
+
+/* True when the call goes on; false: it has no time or tries left. */
+static bool again(struct graph_call *call, uint64_t wait_ms)
+{
+	unsigned tries = call->priority == HTTP_PERSON ? TRIES_PERSON : TRIES_BACKGROUND;
+	uint64_t backoff = backoff_ms(call), now = loop_now_ms(call->graph->loop);
+
+	if (wait_ms < backoff)
+		wait_ms = backoff;
+	if (call->tries_n >= tries || now + wait_ms >= call->ends_ms)
+		return false;
+	loop_timer_arm(&call->timer, wait_ms);
+	return true;
+}
+
+static bool is_transient(long status)
+{
+	return status == 408 || status == 429 || status == 500 ||
+	       (status >= 502 && status <= 504) || status == 509;
+}
+
+static bool is_resync_code(const char *code)
+{
+	return strncasecmp(code, "resync", 6) == 0 || strcasecmp(code, "syncStateNotFound") == 0;
+}
+
+static void describe(struct graph_call *call, const struct http_head *head, const char *body,
+		     size_t len, struct graph_result *result)
+{
+	struct item_error error;
+
+	item_parse_error(body, len, &error);
+	snprintf(result->code, sizeof(result->code), "%s",
+		 error.inner[0] ? error.inner : error.outer);
+	snprintf(result->text, sizeof(result->text), "%ld %s", head->status,
+		 error.outer[0] ? error.outer : "without a reason");
+	snprintf(result->request_id, sizeof(result->request_id), "%s",
+		 error.request_id[0] ? error.request_id
+		 : head->request_id  ? head->request_id
+				     : "");
+	result->error = graph_errno(head->status, error.inner);
+	if (result->error == -EIO && error.outer[0])
+		result->error = graph_errno(head->status, error.outer);
+	result->is_resync = head->status == 410 || is_resync_code(error.outer) ||
+			    is_resync_code(error.inner) ||
+			    (call->takes_dead_token && call->tries_n > 1 &&
+			     (head->status == 400 || head->status == 404));
+	if (result->is_resync && head->location &&
+	    http_is_same_origin(head->location, call->graph->base_url))
+		result->location = (char *)head->location;
+}
+
+static void on_no_reply(struct graph_call *call, int error)
+{
+	struct graph *graph = call->graph;
+	bool is_network = error == -ENETDOWN ||
+			  (error == -ETIMEDOUT && graph->last_reply_ms < call->began_ms);
+
+	if (error == -ENETDOWN && graph->is_reachable && again(call, 0))
+		return;
+	if (error == -EBADMSG && again(call, 0))
+		return;
+	if (is_network)
+		graph_call_note_reachable(graph, false);
+	end_early(call, error, strerror(-error));
+}
+
+static void on_done(void *arg, int error, const struct http_head *head, const char *body,
+		    size_t len)
+{
+	struct graph_call *call = arg;
+	struct graph *graph = call->graph;
+	struct graph_result result = { 0 };
+	uint64_t wait_ms;
+
+	call->request = NULL;
+	if (!head || error != 0) {
+		on_no_reply(call, error);
+		return;
+	}
+	graph_call_note_reachable(graph, true);
+	result.status = head->status;
+	if (head->status == 302 && call->wants_redirect && head->location) {
+		end(call, &result, head->location, strlen(head->location));
+		return;
+	}
+	if (head->status == 200) {
+		end(call, &result, body, len);
+		return;
+	}
+	if (head->status == 401 && !call->was_rejected) {
+		call->was_rejected = true;
+		auth_reject(graph->auth, call->token);
+		loop_timer_arm(&call->timer, 0);
+		return;
+	}
+	wait_ms = graph_call_note_gate(graph, head->status, head->retry_after);
+	if (is_transient(head->status) && again(call, wait_ms))
+		return;
+	if (call->takes_dead_token && call->tries_n == 1 &&
+	    (head->status == 400 || head->status == 404) && again(call, 0))
+		return;
+	describe(call, head, body, len, &result);
+	end(call, &result, body, len);
+}
+
+static void on_token(struct auth_waiter *w, int error, const char *token)
+{
+	struct graph_call *call = container_of(w, struct graph_call, waiter);
+	const char *const headers[] = { "Accept: application/json", call->prefer, NULL };
+	uint64_t now = loop_now_ms(call->graph->loop);
+	int r;
+
+	if (error < 0) {
+		if (error == -ENETDOWN || error == -ETIMEDOUT)
+			graph_call_note_reachable(call->graph, false);
+		end_early(call, error, error == -EACCES ? "sign in again" : strerror(-error));
+		return;
+	}
+	if (call->token)
+		explicit_bzero(call->token, strlen(call->token));
+	free(call->token);
+	call->token = strdup(token);
+	call->tries_n++;
+	r = !call->token
+		    ? -ENOMEM
+		    : http_start(call->graph->http,
+				 &(struct http_spec){
+					 .method = "GET",
+					 .url = call->url,
+					 .bearer = token,
+					 .headers = headers,
+					 .priority = call->priority,
+					 .host_class = HTTP_API,
+					 .accept_compressed = true,
+					 .total_ms = call->ends_ms > now ? call->ends_ms - now : 1,
+					 .stall_ms = call->priority == HTTP_PERSON
+							     ? STALL_PERSON_MS
+							     : STALL_BACKGROUND_MS,
+					 .max_body = BODY_MAX,
+					 .on_done = on_done,
+					 .arg = call,
+				 },
+				 &call->request);
+	if (r < 0)
+		end_early(call, r, strerror(-r));
+}
+
+/* Waits for the gate, then for a token, then sends. */
+static void send_call(struct graph_call *call)
+{
+	struct graph *graph = call->graph;
+	uint64_t now = loop_now_ms(graph->loop);
+
+	if (!graph->is_reachable && call->priority == HTTP_PERSON) {
+		/* Background work goes on asking and finds out when the service is back. */
+		end_early(call, -ENETDOWN, "offline");
+		return;
+	}
+	if (now < graph->gate_ms) {
+		if (graph->gate_ms >= call->ends_ms && call->priority == HTTP_PERSON) {
+			end_early(call, -EAGAIN, "the service asks to wait");
+			return;
+		}
+		if (graph->gate_ms >= call->ends_ms)
+			call->ends_ms = graph->gate_ms + GRAPH_BACKGROUND_MS;
+		loop_timer_arm(&call->timer, graph->gate_ms - now);
+		return;
+	}
+	call->waiter.fn = on_token;
+	auth_want(graph->auth, &call->waiter);
+}

@@ -1,0 +1,111 @@
+/*
+ * Microsoft Graph: the requests that graphfs makes, with what every one of them needs: the bearer,
+ * one renewal after a 401, the service's Retry-After for the whole client, bounded and jittered
+ * retries of what is idempotent, deadlines, and one table from Graph's errors to errno.
+ * Loop thread only; every callback runs on it, never from inside the call that started it.
+ *
+ * Links from the service (next link, delta link, 410's Location) are asked only at the origin of
+ * the configured base, because the bearer goes with them. Pre-authenticated URLs never get it.
+ *
+ * Deadlines: a person's request ends within GRAPH_PERSON_MS, retries and waiting included.
+ */
+#pragma once
+
+#include "auth.h"
+#include "http.h"
+#include "item.h"
+#include "loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct graph;
+struct graph_call; /* one request with its retries */
+
+enum { GRAPH_PERSON_MS = 9000, GRAPH_BACKGROUND_MS = 90000 };
+
+must_check int graph_new(struct loop *loop, struct http *http, struct auth *auth,
+			 const char *base_url, struct graph **ret);
+/* Calls must be done or cancelled. NULL-safe. */
+void graph_free(struct graph *graph);
+
+/* How a request ended, apart from its errno. */
+struct graph_result {
+	int error;       /* 0 or -errno, see graph_errno() */
+	long status;     /* HTTP; 0: no reply came */
+	bool is_offline; /* the service could not be reached at all */
+	bool is_resync;  /* 410 or its spellings: the delta token is worth nothing any more */
+	char code[64];   /* the most specific code of Graph, "" if none */
+	char text[200];  /* for the log and the user: what went wrong; no secret */
+	char request_id[64];
+	char *location; /* 410: where to begin again, checked; NULL. Borrowed */
+};
+
+/* Graph's code and the HTTP status to -errno; the one place. */
+int graph_errno(long status, const char *code);
+
+/* Ends a call; its callback does not run. NULL-safe. */
+void graph_cancel(struct graph_call *call);
+
+/* Reachability: called when it changes and at every failure for want of a network. */
+void graph_on_reachable(struct graph *graph, void (*fn)(void *arg, bool reachable), void *arg);
+
+/* "me", "drives/ID", "groups/ID", "sites/ID", "sites/SID/lists/LID", "users/ID" -> the path of
+ * the drive below the base, "/drives/ID" or the like; -EINVAL. Caller frees. */
+must_check int graph_drive_path(const char *drive, char **ret);
+
+typedef void (*graph_drive_fn)(void *arg, const struct graph_result *result,
+			       const struct item_drive *drive);
+typedef void (*graph_item_fn)(void *arg, const struct graph_result *result,
+			      const struct item *item);
+/* page is the callee's: it takes the items out if it wants to keep them (item_page_fini). */
+typedef void (*graph_page_fn)(void *arg, const struct graph_result *result, struct item_page *page);
+typedef void (*graph_subscription_fn)(void *arg, const struct graph_result *result,
+				      const struct item_subscription *sub);
+
+must_check int graph_get_drive(struct graph *graph, const char *drive_path,
+			       enum http_priority priority, graph_drive_fn fn, void *arg,
+			       struct graph_call **ret);
+must_check int graph_get_root(struct graph *graph, const char *drive_id,
+			      enum http_priority priority, graph_item_fn fn, void *arg,
+			      struct graph_call **ret);
+/* Size, tags, hash and a fresh pre-authenticated URL (a secret, may be absent). */
+must_check int graph_get_content_info(struct graph *graph, const char *drive_id, const char *id,
+				      enum http_priority priority, graph_item_fn fn, void *arg,
+				      struct graph_call **ret);
+/* The URL that GET content redirects to: in item->download_url, everything else is unset. */
+must_check int graph_get_content_url(struct graph *graph, const char *drive_id, const char *id,
+				     enum http_priority priority, graph_item_fn fn, void *arg,
+				     struct graph_call **ret);
+/* A page of children. link NULL: the first. */
+must_check int graph_get_children(struct graph *graph, const char *drive_id, const char *id,
+				  const char *link, enum http_priority priority, graph_page_fn fn,
+				  void *arg, struct graph_call **ret);
+/* A page of delta. link NULL: from the beginning (everything); GRAPH_DELTA_LATEST: from now on. */
+#define GRAPH_DELTA_LATEST "latest"
+must_check int graph_get_delta(struct graph *graph, const char *drive_id, const char *link,
+			       enum http_priority priority, graph_page_fn fn, void *arg,
+			       struct graph_call **ret);
+must_check int graph_get_subscription(struct graph *graph, const char *drive_id,
+				      graph_subscription_fn fn, void *arg, struct graph_call **ret);
+
+/*
+ * A range of content from a pre-authenticated URL. on_head tells what the service says the content
+ * is, before any byte; a negative return refuses it. Bytes come in order from range_off on: a
+ * reply of 200 to a request for a range is cut here. A reply that is not content (an error page,
+ * a wrong Content-Range) gives no byte.
+ *   done: 0 all bytes came | -ESTALE the URL is not accepted (401, 403, 404, 410) | -ERANGE 416 |
+ *   -EBADMSG not what was asked for | network errors | what a callback returned
+ */
+struct graph_content {
+	const char *url; /* copied */
+	uint64_t off, len;
+	enum http_priority priority;
+	uint64_t stall_ms;
+	int (*on_head)(void *arg, uint64_t total_bytes, const char *etag);
+	int (*on_data)(void *arg, const void *data, size_t len);
+	void (*on_done)(void *arg, int error);
+	void *arg;
+};
+must_check int graph_get_content(struct graph *graph, const struct graph_content *spec,
+				 struct graph_call **ret);

@@ -1,0 +1,265 @@
+#define LOG_MODULE "graph"
+#include "graph_call.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Pages stay small, and tombstones are told as such only when "deleted" is asked for. Without a
+ * dollar sign: only then may the download URL be named. */
+#define FIELDS                                                                              \
+	"id,name,size,eTag,cTag,deleted,file,folder,root,package,remoteItem,specialFolder," \
+	"malware,parentReference,fileSystemInfo,lastModifiedDateTime,createdDateTime,webUrl"
+#define PAGE_ITEMS "1000"
+
+int graph_drive_path(const char *drive, char **ret)
+{
+	size_t len = strlen(drive);
+	int r;
+
+	if (strcmp(drive, "me") == 0)
+		r = asprintf(ret, "/me/drive");
+	else if (strpbrk(drive, "?#% \\") || strstr(drive, "//") || strstr(drive, "..") ||
+		 (len > 0 && drive[len - 1] == '/'))
+		return -EINVAL;
+	else if (strncmp(drive, "drives/", 7) == 0 && !strchr(drive + 7, '/') && drive[7])
+		r = asprintf(ret, "/%s", drive);
+	else if ((strncmp(drive, "groups/", 7) == 0 && !strchr(drive + 7, '/') && drive[7]) ||
+		 (strncmp(drive, "users/", 6) == 0 && !strchr(drive + 6, '/') && drive[6]) ||
+		 (strncmp(drive, "sites/", 6) == 0 && drive[6] &&
+		  (!strchr(drive + 6, '/') || strstr(drive + 6, "/lists/"))))
+		r = asprintf(ret, "/%s/drive", drive);
+	else
+		return -EINVAL;
+	return r < 0 ? -ENOMEM : 0;
+}
+
+/* An id as one path segment. */
+static char *escape(const char *id)
+{
+	char *out = malloc(strlen(id) * 3 + 1), *at = out;
+
+	for (const unsigned char *c = (const unsigned char *)id; out && *c; c++) {
+		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+		    (*c >= '0' && *c <= '9') || strchr("-._~!", *c))
+			*at++ = (char)*c;
+		else
+			at += sprintf(at, "%%%02X", *c);
+	}
+	if (out)
+		*at = '\0';
+	return out;
+}
+
+static int make(struct graph *graph, char *url, enum http_priority priority, void *arg,
+		void (*finish)(struct graph_call *, struct graph_result *, const char *, size_t),
+		struct graph_call **ret)
+{
+	struct graph_call *call = url ? graph_call_new(graph, url, priority) : NULL;
+
+	if (!call)
+		return -ENOMEM;
+	call->finish = finish;
+	call->arg = arg;
+	*ret = call;
+	return 0;
+}
+
+/* The URL of an item of a drive with something behind it. */
+static char *item_url(struct graph *graph, const char *drive_id, const char *id, const char *tail)
+{
+	auto_free char *drive = escape(drive_id);
+	auto_free char *item = id ? escape(id) : NULL;
+	char *url = NULL;
+	int r;
+
+	if (!drive || (id && !item))
+		return NULL;
+	r = id ? asprintf(&url, "%s/drives/%s/items/%s%s", graph->base_url, drive, item, tail)
+	       : asprintf(&url, "%s/drives/%s/root%s", graph->base_url, drive, tail);
+	return r < 0 ? NULL : url;
+}
+
+/* A 200 that cannot be believed. */
+static void note_bad(struct graph_call *call, struct graph_result *result, int error,
+		     const struct item_problem *problem)
+{
+	result->error = error;
+	snprintf(result->text, sizeof(result->text), "malformed reply: %s", problem->text);
+	log_warn("%s: %s", log_url(call->url), result->text);
+}
+
+static void finish_drive(struct graph_call *call, struct graph_result *result, const char *body,
+			 size_t len)
+{
+	struct item_problem problem = { "" };
+	struct item_drive drive = { 0 };
+	int r = result->error ? 0 : item_parse_drive(body, len, &drive, &problem);
+
+	if (r < 0)
+		note_bad(call, result, r, &problem);
+	call->fn.drive(call->arg, result, result->error ? NULL : &drive);
+	item_drive_fini(&drive);
+}
+
+static void finish_item(struct graph_call *call, struct graph_result *result, const char *body,
+			size_t len)
+{
+	struct item_problem problem = { "" };
+	struct item item = { 0 };
+	int r = result->error ? 0 : item_parse_body(body, len, &item, &problem);
+
+	if (r < 0)
+		note_bad(call, result, r, &problem);
+	call->fn.item(call->arg, result, result->error ? NULL : &item);
+	item_fini(&item);
+}
+
+static void finish_redirect(struct graph_call *call, struct graph_result *result, const char *body,
+			    size_t len)
+{
+	struct item item = { .size = -1, .mtime_ns = ITEM_TIME_UNKNOWN };
+
+	if (!result->error && result->status != 302) {
+		result->error = -EBADMSG;
+		snprintf(result->text, sizeof(result->text), "content without a redirect");
+	}
+	if (!result->error)
+		item.download_url = strndup(body, len);
+	call->fn.item(call->arg, result, result->error ? NULL : &item);
+	item_fini(&item);
+}
+
+static void finish_page(struct graph_call *call, struct graph_result *result, const char *body,
+			size_t len)
+{
+	struct item_problem problem = { "" };
+	struct item_page page = { 0 };
+	int r = result->error ? 0 : item_parse_page(body, len, &page, &problem);
+
+	if (r < 0)
+		note_bad(call, result, r, &problem);
+	call->fn.page(call->arg, result, result->error ? NULL : &page);
+	item_page_fini(&page);
+}
+
+static void finish_subscription(struct graph_call *call, struct graph_result *result,
+				const char *body, size_t len)
+{
+	struct item_problem problem = { "" };
+	struct item_subscription sub = { 0 };
+	int r = result->error ? 0 : item_parse_subscription(body, len, &sub, &problem);
+
+	if (r < 0)
+		note_bad(call, result, r, &problem);
+	call->fn.subscription(call->arg, result, result->error ? NULL : &sub);
+	item_subscription_fini(&sub);
+}
+
+int graph_get_drive(struct graph *graph, const char *drive_path, enum http_priority priority,
+		    graph_drive_fn fn, void *arg, struct graph_call **ret)
+{
+	struct graph_call *call;
+	char *url = NULL;
+	int r;
+
+	if (asprintf(&url, "%s%s", graph->base_url, drive_path) < 0)
+		return -ENOMEM;
+	r = make(graph, url, priority, arg, finish_drive, &call);
+	if (r < 0)
+		return r;
+	call->fn.drive = fn;
+	return graph_call_start(call, ret);
+}
+
+static int get_item(struct graph *graph, char *url, enum http_priority priority, graph_item_fn fn,
+		    void *arg, bool wants_redirect, struct graph_call **ret)
+{
+	struct graph_call *call;
+	int r = make(graph, url, priority, arg, wants_redirect ? finish_redirect : finish_item,
+		     &call);
+
+	if (r < 0)
+		return r;
+	call->wants_redirect = wants_redirect;
+	call->fn.item = fn;
+	return graph_call_start(call, ret);
+}
+
+int graph_get_root(struct graph *graph, const char *drive_id, enum http_priority priority,
+		   graph_item_fn fn, void *arg, struct graph_call **ret)
+{
+	return get_item(graph, item_url(graph, drive_id, NULL, "?select=" FIELDS), priority, fn,
+			arg, false, ret);
+}
+
+int graph_get_content_info(struct graph *graph, const char *drive_id, const char *id,
+			   enum http_priority priority, graph_item_fn fn, void *arg,
+			   struct graph_call **ret)
+{
+	return get_item(
+		graph,
+		item_url(graph, drive_id, id, "?select=" FIELDS ",@microsoft.graph.downloadUrl"),
+		priority, fn, arg, false, ret);
+}
+
+int graph_get_content_url(struct graph *graph, const char *drive_id, const char *id,
+			  enum http_priority priority, graph_item_fn fn, void *arg,
+			  struct graph_call **ret)
+{
+	return get_item(graph, item_url(graph, drive_id, id, "/content"), priority, fn, arg, true,
+			ret);
+}
+
+static int get_page(struct graph *graph, char *url, enum http_priority priority, graph_page_fn fn,
+		    void *arg, bool is_delta, struct graph_call **ret)
+{
+	struct graph_call *call;
+	int r = make(graph, url, priority, arg, finish_page, &call);
+
+	if (r < 0)
+		return r;
+	call->takes_dead_token = is_delta;
+	call->fn.page = fn;
+	return graph_call_start(call, ret);
+}
+
+int graph_get_children(struct graph *graph, const char *drive_id, const char *id, const char *link,
+		       enum http_priority priority, graph_page_fn fn, void *arg,
+		       struct graph_call **ret)
+{
+	char *url = link ? strdup(link)
+			 : item_url(graph, drive_id, id,
+				    "/children?$top=" PAGE_ITEMS "&select=" FIELDS);
+
+	return get_page(graph, url, priority, fn, arg, false, ret);
+}
+
+int graph_get_delta(struct graph *graph, const char *drive_id, const char *link,
+		    enum http_priority priority, graph_page_fn fn, void *arg,
+		    struct graph_call **ret)
+{
+	bool is_latest = link && strcmp(link, GRAPH_DELTA_LATEST) == 0;
+	char *url = link && !is_latest
+			    ? strdup(link)
+			    : item_url(graph, drive_id, NULL,
+				       is_latest ? "/delta?token=latest&select=" FIELDS
+						 : "/delta?$top=" PAGE_ITEMS "&select=" FIELDS);
+
+	return get_page(graph, url, priority, fn, arg, link && !is_latest, ret);
+}
+
+int graph_get_subscription(struct graph *graph, const char *drive_id, graph_subscription_fn fn,
+			   void *arg, struct graph_call **ret)
+{
+	struct graph_call *call;
+	int r = make(graph, item_url(graph, drive_id, NULL, "/subscriptions/socketIo"),
+		     HTTP_BACKGROUND, arg, finish_subscription, &call);
+
+	if (r < 0)
+		return r;
+	call->fn.subscription = fn;
+	return graph_call_start(call, ret);
+}
