@@ -31,20 +31,20 @@ struct change {
 	uint64_t parent;       /* directory of the entry */
 	char *name;            /* its name there */
 	char *dir_path;        /* path of parent from the mount's root, "" for the root, no slash at
-	                        * either end; NULL when the kernel holds none of the directories
-	                        * concerned, so that nothing needs to be replayed */
+				* either end; NULL when the kernel holds none of the directories
+				* concerned, so that nothing needs to be replayed */
 	uint64_t to_parent;    /* MOVE only */
 	char *to_name;         /* MOVE only */
 	char *to_dir_path;     /* MOVE only; NULL as dir_path */
 	uint64_t old_ino;      /* CONTENT: the inode that open files go on using, else equal to
-	                        * attr.ino */
+				* attr.ino */
 	struct tree_attr attr; /* after the change; for DELETE as it was before */
 };
 
 struct change_set {
 	uint64_t seq; /* the tree's counter after this commit */
 	bool bulk;    /* too many to tell one by one (CHANGE_SET_MAX): v is empty, everything the
-	               * kernel holds may be stale */
+		       * kernel holds may be stale */
 	size_t n;
 	struct change *v;
 };

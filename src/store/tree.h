@@ -41,8 +41,7 @@ struct tree_attr {
 	uint64_t seq;    /* tree counter at the last change of this row */
 	uint64_t size;   /* bytes; 0 for directories */
 	int64_t mtime_ns, btime_ns;
-	uint32_t mode;      /* permission bits only; local, not from the service */
-	uint32_t subdirs_n; /* known child directories (for st_nlink) */
+	uint32_t mode; /* permission bits only; local, not from the service */
 	enum tree_kind kind;
 	bool complete; /* directory: every child that the service has is a row */
 };
@@ -87,10 +86,10 @@ must_check int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_l
 			 void *arg);
 
 struct tree_stats {
-	uint64_t items;           /* rows, the root included */
+	uint64_t items; /* rows, the root included */
 	uint64_t dirs, dirs_complete;
 	uint64_t seq;
-	bool crawled;             /* the whole drive was seen once */
+	bool crawled; /* the whole drive was seen once */
 };
 must_check int tree_get_stats(struct tree *tree, struct tree_stats *ret);
 
@@ -113,8 +112,8 @@ struct tree_guard {
 	void *arg;
 	bool (*dir_known)(void *arg, uint64_t ino); /* does the kernel hold this directory? */
 	bool (*file_open)(void *arg, uint64_t ino); /* is this file open? then a new content gives
-	                                             * the item a new inode, and the old inode
-	                                             * number goes on without a row */
+						     * the item a new inode, and the old inode
+						     * number goes on without a row */
 };
 void tree_set_guard(struct tree *tree, const struct tree_guard *guard);
 

@@ -1,0 +1,500 @@
+#define LOG_MODULE "tree"
+#include "tree_row.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { VERSION = 1, WRITER_CACHE_KIB = 16384, READER_CACHE_KIB = 2048, READERS_MAX = 12 };
+enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_STATS, R_KV, R_N };
+
+static const char schema[] =
+	"CREATE TABLE items(ino INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	" parent INTEGER NOT NULL, pid TEXT, name TEXT NOT NULL, kind INTEGER NOT NULL,"
+	" size INTEGER NOT NULL, smtime INTEGER NOT NULL, mtime INTEGER NOT NULL,"
+	" btime INTEGER NOT NULL, mode INTEGER NOT NULL, cid INTEGER NOT NULL,"
+	" seq INTEGER NOT NULL, flags INTEGER NOT NULL, etag TEXT, ctag TEXT, hash BLOB,"
+	" web_url TEXT);"
+	"CREATE UNIQUE INDEX items_name ON items(parent, name) WHERE parent > 0;"
+	"CREATE INDEX items_parent ON items(parent);"
+	"CREATE INDEX items_orphan ON items(pid) WHERE pid IS NOT NULL;"
+	"CREATE TABLE stage(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	" pid TEXT, name BLOB, kind INTEGER, size INTEGER, mtime INTEGER, btime INTEGER,"
+	" flags INTEGER NOT NULL, etag TEXT, ctag TEXT, hash BLOB, web_url TEXT,"
+	" state INTEGER NOT NULL);"
+	"CREATE TABLE tomb(id TEXT PRIMARY KEY, seq INTEGER NOT NULL, at INTEGER NOT NULL)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE kv(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
+	"INSERT INTO items VALUES(1, '', 0, NULL, '', 1, 0, 0, 0, 0, 493, 0, 0, 0, NULL, NULL,"
+	" NULL, NULL)";
+
+#define COLUMNS                                                                                 \
+	"ino, id, parent, pid, name, kind, size, smtime, mtime, btime, mode, cid, seq, flags, " \
+	"etag, ctag, hash, web_url"
+#define ATTRIBUTES "ino, parent, kind, size, mtime, btime, mode, cid, seq, flags & 1"
+#define STAGED     "n, id, pid, name, kind, size, mtime, btime, flags, etag, ctag, hash, web_url"
+
+static const char *const writer_sql[W_N] = {
+	[W_GET] = "SELECT " COLUMNS " FROM items WHERE ino = ?1",
+	[W_BY_ID] = "SELECT " COLUMNS " FROM items WHERE id = ?1",
+	[W_BY_NAME] =
+		"SELECT " COLUMNS " FROM items WHERE parent = ?1 AND name = ?2 AND parent > 0",
+	[W_INSERT] = "INSERT INTO items(" COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+		     " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+	[W_UPDATE] = "UPDATE items SET id = ?2, parent = ?3, pid = ?4, name = ?5, kind = ?6,"
+		     " size = ?7, smtime = ?8, mtime = ?9, btime = ?10, mode = ?11, cid = ?12,"
+		     " seq = ?13, flags = ?14, etag = ?15, ctag = ?16, hash = ?17, web_url = ?18"
+		     " WHERE ino = ?1",
+	[W_DELETE] = "DELETE FROM items WHERE ino = ?1",
+	[W_BUMP_DIR] = "UPDATE items SET mtime = mtime + 1, seq = ?1 WHERE ino = ?2",
+	[W_CHILDREN] = "SELECT ino FROM items WHERE parent = ?1 LIMIT 1",
+	[W_ORPHANS] = "SELECT ino FROM items WHERE pid = ?1 AND parent = -1 LIMIT 1",
+	[W_KV_SET] = "INSERT OR REPLACE INTO kv VALUES(?1, ?2)",
+	[W_KV_DELETE] = "DELETE FROM kv WHERE key = ?1",
+	[W_TOMB_SET] = "INSERT OR REPLACE INTO tomb VALUES(?1, ?2, ?3)",
+	[W_TOMB_GET] = "SELECT seq, at FROM tomb WHERE id = ?1",
+	[W_TOMB_DELETE] = "DELETE FROM tomb WHERE id = ?1",
+	[W_TOMB_PRUNE] = "DELETE FROM tomb WHERE at < ?1",
+	[W_SET_COMPLETE] = "UPDATE items SET flags = flags | 1 WHERE ino = ?1",
+	[W_ALL_COMPLETE] = "UPDATE items SET flags = flags | 1 WHERE kind = 1 AND flags & 1 = 0",
+	[W_STAGE_PUT] = "INSERT OR REPLACE INTO stage(id, pid, name, kind, size, mtime, btime,"
+			" flags, etag, ctag, hash, web_url, state)"
+			" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+	[W_STAGE_NEXT] = "SELECT " STAGED " FROM stage WHERE n > ?1 ORDER BY n LIMIT 1",
+	[W_STAGE_GET] = "SELECT " STAGED ", state FROM stage WHERE id = ?1",
+	[W_STAGE_STATE] = "UPDATE stage SET state = ?2 WHERE id = ?1",
+	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 ORDER BY n LIMIT 1",
+	[W_UNSEEN] = "SELECT ino FROM items WHERE ino > ?1 AND ino > 1 AND seq <= ?2"
+		     " AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)"
+		     " ORDER BY ino LIMIT 1",
+	[W_FORGET_COMPLETE] = "UPDATE items SET flags = flags & ~1 WHERE ino = ?1",
+	[W_FORGET_ALL] = "UPDATE items SET flags = flags & ~1 WHERE kind = 1",
+};
+
+static const char *const reader_sql[R_N] = {
+	[R_GET] = "SELECT " ATTRIBUTES " FROM items WHERE ino = ?1",
+	[R_LOOKUP] = "SELECT " ATTRIBUTES " FROM items WHERE parent = ?1 AND name = ?2"
+		     " AND parent > 0",
+	[R_META] = "SELECT " ATTRIBUTES ", id, name, etag, ctag, web_url, hash, flags FROM items"
+		   " WHERE ino = ?1",
+	[R_BY_ID] = "SELECT ino FROM items WHERE id = ?1",
+	[R_LIST] = "SELECT " ATTRIBUTES ", name FROM items WHERE parent = ?1 AND ino > ?2"
+		   " ORDER BY ino",
+	[R_STATS] = "SELECT count(*), sum(kind = 1), sum(kind = 1 AND flags & 1) FROM items",
+	[R_KV] = "SELECT value FROM kv WHERE key = ?1",
+};
+
+struct tree_reader {
+	struct tree_reader *next;
+	sqlite3 *db;
+	sqlite3_stmt *s[R_N];
+};
+
+/* --- open --- */
+
+static int load_counter(struct tree *tree, const char *key, uint64_t *ret)
+{
+	auto_free char *text = NULL;
+	int r = tree_kv_get(tree, key, &text);
+
+	if (r == 0)
+		*ret = strtoull(text, NULL, 10);
+	return r == -ENOENT ? 0 : r;
+}
+
+static int make_epoch(struct tree *tree)
+{
+	unsigned char bytes[16];
+	char text[33];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return tree_kv_set(tree, TREE_KV_EPOCH, text);
+}
+
+/* A new database gets its epoch and its drive; an old one must be of the same drive. */
+static int check_drive(struct tree *tree, const char *drive_id)
+{
+	auto_free char *found = NULL, *epoch = NULL;
+	int r = tree_kv_get(tree, "drive_id", &found);
+
+	if (r == -ENOENT)
+		r = tree_kv_set(tree, "drive_id", drive_id);
+	else if (r == 0 && strcmp(found, drive_id) != 0)
+		return -EXDEV;
+	if (r == 0)
+		r = tree_kv_get(tree, TREE_KV_EPOCH, &epoch);
+	return r == -ENOENT ? make_epoch(tree) : r;
+}
+
+int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **ret)
+{
+	struct tree *tree = calloc(1, sizeof(*tree));
+	uint64_t seq = 0;
+	int r;
+
+	if (!tree)
+		return -ENOMEM;
+	mutex_init(&tree->lock, MUTEX_RANK_TREE);
+	mutex_cond_init(&tree->reader_free);
+	tree->next_cid = 1;
+	/* The directory was checked by whoever opened it; this names it whatever happens to its
+	 * path. */
+	if (asprintf(&tree->path, "/proc/self/fd/%d/%s", dir_fd, name) < 0)
+		r = -ENOMEM;
+	else
+		r = db_open(tree->path, schema, VERSION, WRITER_CACHE_KIB, &tree->db);
+	if (r == 0)
+		r = db_prepare(tree->db, writer_sql, W_N, tree->w);
+	if (r == 0)
+		r = check_drive(tree, drive_id);
+	if (r == 0)
+		r = load_counter(tree, "seq", &seq);
+	if (r == 0)
+		r = load_counter(tree, "next_cid", &tree->next_cid);
+	if (r < 0) {
+		tree_free(tree);
+		return r;
+	}
+	tree->seq = seq;
+	*ret = tree;
+	return 0;
+}
+
+void tree_free(struct tree *tree)
+{
+	if (!tree)
+		return;
+	while (tree->readers) {
+		struct tree_reader *reader = tree->readers;
+
+		tree->readers = reader->next;
+		db_finalize(reader->s, R_N);
+		db_close(reader->db);
+		free(reader);
+	}
+	db_finalize(tree->w, W_N);
+	db_close(tree->db);
+	pthread_cond_destroy(&tree->reader_free);
+	mutex_fini(&tree->lock);
+	free(tree->path);
+	free(tree);
+}
+
+void tree_set_guard(struct tree *tree, const struct tree_guard *guard)
+{
+	tree->guard = *guard;
+}
+
+uint64_t tree_note(struct tree *tree)
+{
+	return tree->seq;
+}
+
+/* --- readers --- */
+
+static struct tree_reader *new_reader(struct tree *tree)
+{
+	struct tree_reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	if (db_open_reader(tree->path, READER_CACHE_KIB, &reader->db) < 0) {
+		free(reader);
+		return NULL;
+	}
+	if (db_prepare(reader->db, reader_sql, R_N, reader->s) < 0) {
+		db_close(reader->db);
+		free(reader);
+		return NULL;
+	}
+	return reader;
+}
+
+/* A connection for this call; waits only when READERS_MAX threads read at the same time. */
+static struct tree_reader *get_reader(struct tree *tree)
+{
+	struct tree_reader *reader;
+	bool make;
+
+	mutex_lock(&tree->lock);
+	while (!tree->readers && tree->readers_n == READERS_MAX)
+		mutex_wait(&tree->lock, &tree->reader_free);
+	reader = tree->readers;
+	make = !reader;
+	if (reader)
+		tree->readers = reader->next;
+	else
+		tree->readers_n++;
+	mutex_unlock(&tree->lock);
+	if (!make)
+		return reader;
+	reader = new_reader(tree);
+	if (!reader) {
+		mutex_lock(&tree->lock);
+		tree->readers_n--;
+		mutex_unlock(&tree->lock);
+	}
+	return reader;
+}
+
+static void put_reader(struct tree *tree, struct tree_reader *reader)
+{
+	mutex_lock(&tree->lock);
+	reader->next = tree->readers;
+	tree->readers = reader;
+	pthread_cond_signal(&tree->reader_free);
+	mutex_unlock(&tree->lock);
+}
+
+static void take_attr(sqlite3_stmt *s, struct tree_attr *ret)
+{
+	int64_t parent = sqlite3_column_int64(s, 1);
+
+	*ret = (struct tree_attr){
+		.ino = (uint64_t)sqlite3_column_int64(s, 0),
+		.parent = parent > 0 ? (uint64_t)parent : 0,
+		.kind = (enum tree_kind)sqlite3_column_int(s, 2),
+		.size = (uint64_t)sqlite3_column_int64(s, 3),
+		.mtime_ns = sqlite3_column_int64(s, 4),
+		.btime_ns = sqlite3_column_int64(s, 5),
+		.mode = (uint32_t)sqlite3_column_int(s, 6),
+		.cid = (uint64_t)sqlite3_column_int64(s, 7),
+		.seq = (uint64_t)sqlite3_column_int64(s, 8),
+		.complete = sqlite3_column_int(s, 9) != 0,
+	};
+}
+
+/* An orphan is in no directory: for the kernel it does not exist. */
+static bool is_visible(sqlite3_stmt *s)
+{
+	return sqlite3_column_int64(s, 1) >= 0;
+}
+
+int tree_get(struct tree *tree, uint64_t ino, struct tree_attr *ret)
+{
+	struct tree_reader *reader = get_reader(tree);
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_GET];
+	sqlite3_bind_int64(s, 1, (int64_t)ino);
+	r = db_step(s);
+	if (r > 0) {
+		if (is_visible(s))
+			take_attr(s, ret);
+		else
+			r = 0;
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
+}
+
+int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct tree_attr *ret)
+{
+	struct tree_reader *reader = get_reader(tree);
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_LOOKUP];
+	sqlite3_bind_int64(s, 1, (int64_t)parent);
+	db_text(s, 2, name);
+	r = db_step(s);
+	if (r > 0) {
+		take_attr(s, ret);
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
+}
+
+void tree_meta_fini(struct tree_meta *m)
+{
+	free(m->id);
+	free(m->drive_id);
+	free(m->name);
+	free(m->etag);
+	free(m->ctag);
+	free(m->web_url);
+	*m = (struct tree_meta){ 0 };
+}
+
+int tree_get_meta(struct tree *tree, uint64_t ino, struct tree_meta *ret)
+{
+	struct tree_reader *reader = get_reader(tree);
+	struct tree_meta m = { 0 };
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_META];
+	sqlite3_bind_int64(s, 1, (int64_t)ino);
+	r = db_step(s);
+	if (r > 0) {
+		int flags = sqlite3_column_int(s, 16);
+
+		take_attr(s, &m.attr);
+		m.id = db_take_text(s, 10);
+		m.name = db_take_text(s, 11);
+		m.etag = db_take_text(s, 12);
+		m.ctag = db_take_text(s, 13);
+		m.web_url = db_take_text(s, 14);
+		m.has_hash = sqlite3_column_bytes(s, 15) == (int)sizeof(m.hash);
+		if (m.has_hash)
+			memcpy(m.hash, sqlite3_column_blob(s, 15), sizeof(m.hash));
+		m.malware = flags & 2;
+		m.package = flags & 4;
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	if (r <= 0)
+		return r == 0 ? -ENOENT : -EIO;
+	if (!m.id || !m.name) {
+		tree_meta_fini(&m);
+		return -ENOMEM;
+	}
+	*ret = m;
+	return 0;
+}
+
+int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino)
+{
+	struct tree_reader *reader = get_reader(tree);
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_BY_ID];
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r > 0) {
+		*ret_ino = (uint64_t)sqlite3_column_int64(s, 0);
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
+}
+
+int tree_path(struct tree *tree, uint64_t ino, char **ret)
+{
+	auto_free char *path = strdup("");
+
+	while (path && ino != TREE_ROOT_INO) {
+		struct tree_meta m;
+		char *longer = NULL;
+		int r = tree_get_meta(tree, ino, &m);
+
+		if (r < 0)
+			return r;
+		if (asprintf(&longer, "%s%s%s", m.name, path[0] ? "/" : "", path) < 0)
+			longer = NULL;
+		ino = m.attr.parent;
+		tree_meta_fini(&m);
+		free(path);
+		path = longer;
+		if (ino == 0)
+			return -ENOENT;
+	}
+	if (!path)
+		return -ENOMEM;
+	*ret = take_ptr(&path);
+	return 0;
+}
+
+int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, void *arg)
+{
+	struct tree_reader *reader = get_reader(tree);
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_LIST];
+	sqlite3_bind_int64(s, 1, (int64_t)dir);
+	sqlite3_bind_int64(s, 2, (int64_t)after);
+	while ((r = db_step(s)) > 0) {
+		struct tree_attr attr;
+
+		take_attr(s, &attr);
+		if (fn(arg, &attr, (const char *)sqlite3_column_text(s, 10)) != 0) {
+			(void)sqlite3_reset(s);
+			break;
+		}
+	}
+	put_reader(tree, reader);
+	return r < 0 ? -EIO : 0;
+}
+
+int tree_get_stats(struct tree *tree, struct tree_stats *ret)
+{
+	struct tree_reader *reader = get_reader(tree);
+	struct tree_stats stats = { 0 };
+	sqlite3_stmt *s;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_STATS];
+	r = db_step(s);
+	if (r > 0) {
+		stats.items = (uint64_t)sqlite3_column_int64(s, 0);
+		stats.dirs = (uint64_t)sqlite3_column_int64(s, 1);
+		stats.dirs_complete = (uint64_t)sqlite3_column_int64(s, 2);
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	if (r <= 0)
+		return -EIO;
+	stats.seq = tree->seq;
+	stats.crawled = stats.dirs == stats.dirs_complete;
+	*ret = stats;
+	return 0;
+}
+
+int tree_kv_get(struct tree *tree, const char *key, char **ret)
+{
+	struct tree_reader *reader = get_reader(tree);
+	sqlite3_stmt *s;
+	char *value = NULL;
+	int r;
+
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_KV];
+	db_text(s, 1, key);
+	r = db_step(s);
+	if (r > 0) {
+		value = db_take_text(s, 0);
+		(void)sqlite3_reset(s);
+	}
+	put_reader(tree, reader);
+	if (r <= 0)
+		return r == 0 ? -ENOENT : -EIO;
+	if (!value)
+		return -ENOMEM;
+	*ret = value;
+	return 0;
+}
+
+int tree_kv_set(struct tree *tree, const char *key, const char *value)
+{
+	sqlite3_stmt *s = tree->w[value ? W_KV_SET : W_KV_DELETE];
+
+	db_text(s, 1, key);
+	if (value)
+		db_text(s, 2, value);
+	return db_run(s);
+}

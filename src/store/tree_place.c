@@ -1,0 +1,452 @@
+#define LOG_MODULE "tree"
+#include "tree_row.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 20000 };
+
+/* --- deletion --- */
+
+static int bury(struct tree *tree, const char *id)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_SET];
+
+	db_text(s, 1, id);
+	sqlite3_bind_int64(s, 2, (int64_t)tree->seq + 1);
+	sqlite3_bind_int64(s, 3, clock_real_s());
+	return db_run(s);
+}
+
+static int delete_one(struct tree *tree, const struct tree_row *row)
+{
+	int r = tree_note_change(tree, &(struct change){
+					       .kind = CHANGE_DELETE,
+					       .parent = row->attr.parent,
+					       .name = row->name,
+					       .old_ino = row->attr.ino,
+					       .attr = row->attr,
+				       });
+
+	if (r == 0)
+		r = tree_row_delete(tree, row->attr.ino);
+	if (r == 0)
+		r = bury(tree, row->id);
+	return r < 0 ? r : tree_row_bump(tree, row->parent);
+}
+
+/* The inode of any child, 0 for none. */
+static int first_child(struct tree *tree, uint64_t dir, uint64_t *ret)
+{
+	sqlite3_stmt *s = tree->w[W_CHILDREN];
+	int r;
+
+	sqlite3_bind_int64(s, 1, (int64_t)dir);
+	r = db_step(s);
+	*ret = r > 0 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+	if (r > 0)
+		(void)sqlite3_reset(s);
+	return r < 0 ? r : 0;
+}
+
+int tree_place_delete(struct tree *tree, const struct tree_row *top)
+{
+	/* Down to a leaf, delete it, and again from where that was: no recursion, no list, however
+	 * deep or wide the folder is. */
+	uint64_t at = top->attr.ino;
+
+	for (;;) {
+		struct tree_row row;
+		uint64_t child;
+		int r = first_child(tree, at, &child);
+
+		if (r < 0)
+			return r;
+		if (child) {
+			at = child;
+			continue;
+		}
+		r = tree_row_get(tree, at, &row);
+		if (r <= 0)
+			return r;
+		at = row.attr.parent;
+		r = delete_one(tree, &row);
+		bool is_top = row.attr.ino == top->attr.ino;
+		tree_row_fini(&row);
+		if (r < 0 || is_top)
+			return r;
+	}
+}
+
+/* --- places --- */
+
+static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_parent,
+		     const char *to_name)
+{
+	struct change c = {
+		.parent = row->attr.parent,
+		.name = row->name,
+		.old_ino = row->attr.ino,
+		.attr = row->attr,
+	};
+
+	if (row->parent > 0 && to_parent > 0) {
+		c.kind = CHANGE_MOVE;
+		c.to_parent = (uint64_t)to_parent;
+		c.to_name = (char *)to_name;
+		c.attr.parent = (uint64_t)to_parent;
+	} else if (row->parent > 0) {
+		c.kind = CHANGE_DELETE; /* out of what is known */
+	} else if (to_parent > 0) {
+		c.kind = CHANGE_CREATE; /* into it */
+		c.parent = c.attr.parent = (uint64_t)to_parent;
+		c.name = (char *)to_name;
+	} else {
+		return 0;
+	}
+	return tree_note_change(tree, &c);
+}
+
+static int move_row(struct tree *tree, struct tree_row *row, int64_t to_parent, const char *pid,
+		    const char *to_name)
+{
+	int64_t from = row->parent;
+	char *name = strdup(to_name), *new_pid = pid ? strdup(pid) : NULL;
+	int r;
+
+	if (!name || (pid && !new_pid)) {
+		free(name);
+		free(new_pid);
+		return -ENOMEM;
+	}
+	r = note_move(tree, row, to_parent, to_name);
+	free(row->name);
+	free(row->pid);
+	row->name = name;
+	row->pid = new_pid;
+	row->parent = to_parent;
+	row->attr.parent = to_parent > 0 ? (uint64_t)to_parent : 0;
+	if (r == 0)
+		r = tree_row_update(tree, row);
+	if (r == 0)
+		r = tree_row_bump(tree, from);
+	return r < 0 || from == to_parent ? r : tree_row_bump(tree, to_parent);
+}
+
+int tree_place_aside(struct tree *tree, struct tree_row *row)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), ".graphfs-moving-%llu", (unsigned long long)row->attr.ino);
+	return move_row(tree, row, row->parent, row->pid, name);
+}
+
+/* Is dir, or one above it, the row itself? Then it must not be moved there. */
+static int is_below(struct tree *tree, int64_t dir, uint64_t ino)
+{
+	for (int depth = 0; dir > 0 && depth < DEPTH_MAX; depth++) {
+		struct tree_row row;
+		int r;
+
+		if ((uint64_t)dir == ino)
+			return 1;
+		r = tree_row_get(tree, (uint64_t)dir, &row);
+		if (r <= 0)
+			return r;
+		dir = row.parent;
+		tree_row_fini(&row);
+	}
+	return 0;
+}
+
+/* Where the item belongs: inode of its parent, or TREE_ORPHAN. complete: what the parent did not
+ * have until now is news to everybody. */
+static int find_parent(struct tree *tree, const struct item *item, int64_t *ret, bool *ret_complete)
+{
+	struct tree_row parent;
+	int r;
+
+	*ret = TREE_ORPHAN;
+	*ret_complete = false;
+	if (!item->parent_id)
+		return 0;
+	r = tree_row_by_id(tree, item->parent_id, &parent);
+	if (r <= 0)
+		return r;
+	if (parent.attr.kind == TREE_DIR)
+		*ret = (int64_t)parent.attr.ino;
+	*ret_complete = parent.attr.complete;
+	tree_row_fini(&parent);
+	return 0;
+}
+
+/* The name to show for this id in parent: the wanted one, or with a mark if another has it. */
+static int free_name(struct tree *tree, int64_t parent, const char *id, const char *wanted,
+		     char ret[NAMES_MAX_BYTES + 1])
+{
+	struct tree_row other;
+	int r = parent > 0 ? tree_row_by_name(tree, parent, wanted, &other) : 0;
+	bool taken = false;
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		taken = strcmp(other.id, id) != 0;
+		tree_row_fini(&other);
+	}
+	if (taken)
+		names_distinguish(wanted, id, ret);
+	else
+		memcpy(ret, wanted, strlen(wanted) + 1);
+	return 0;
+}
+
+/* --- content and attributes --- */
+
+static bool differs(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) != 0;
+}
+
+/* cTag says it; where it is left out (delta of business drives) hash and size do, and where there
+ * is no hash, a new eTag with a new time does. */
+static bool has_new_content(const struct tree_row *row, const struct tree_row *now,
+			    const struct item *item)
+{
+	if (row->attr.kind != TREE_FILE)
+		return false;
+	if (item->size >= 0 && now->attr.size != row->attr.size)
+		return true;
+	if (item->has_hash && row->has_hash)
+		return memcmp(item->hash, row->hash, sizeof(row->hash)) != 0;
+	if (item->ctag && row->ctag)
+		return differs(item->ctag, row->ctag);
+	return differs(item->etag, row->etag) && item->mtime_ns != ITEM_TIME_UNKNOWN &&
+	       item->mtime_ns != row->service_mtime_ns;
+}
+
+static void replace(char **to, char **from)
+{
+	if (*from) {
+		free(*to);
+		*to = take_ptr(from);
+	}
+}
+
+/* The time shown never repeats for a new content: the kernel tells versions by it. */
+static void take_times(struct tree_row *row, const struct item *item, bool new_content)
+{
+	if (item->mtime_ns != ITEM_TIME_UNKNOWN && item->mtime_ns != row->service_mtime_ns) {
+		row->service_mtime_ns = item->mtime_ns;
+		if (row->attr.kind == TREE_FILE || item->mtime_ns > row->attr.mtime_ns)
+			row->attr.mtime_ns = item->mtime_ns;
+	} else if (new_content) {
+		row->attr.mtime_ns++;
+	}
+	if (item->btime_ns != ITEM_TIME_UNKNOWN)
+		row->attr.btime_ns = item->btime_ns;
+}
+
+static int note_update(struct tree *tree, const struct tree_row *row, uint64_t old_ino,
+		       enum change_kind kind)
+{
+	return tree_note_change(tree, &(struct change){
+					      .kind = kind,
+					      .parent = row->attr.parent,
+					      .name = row->name,
+					      .old_ino = old_ino,
+					      .attr = row->attr,
+				      });
+}
+
+static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *now,
+		      const struct item *item)
+{
+	bool new_content = has_new_content(row, now, item);
+	int64_t shown_before = row->attr.mtime_ns;
+	bool silent = differs(item->etag, row->etag) || differs(item->ctag, row->ctag) ||
+		      (item->has_hash && !row->has_hash) || item->malware != row->malware ||
+		      (item->etag && !row->etag) || (item->ctag && !row->ctag);
+	uint64_t old_ino = row->attr.ino;
+	bool visible;
+	int r;
+
+	take_times(row, item, new_content);
+	visible = new_content || row->attr.mtime_ns != shown_before;
+	if (!visible && !silent)
+		return 0;
+	if (new_content) {
+		row->attr.size = item->size >= 0 ? now->attr.size : row->attr.size;
+		row->attr.cid = now->attr.cid;
+		row->has_hash = false;
+	}
+	if (item->has_hash) {
+		memcpy(row->hash, item->hash, sizeof(row->hash));
+		row->has_hash = true;
+	}
+	row->malware = item->malware;
+	replace(&row->etag, &now->etag);
+	replace(&row->ctag, &now->ctag);
+	replace(&row->web_url, &now->web_url);
+	/* An open file goes on with the version it has, under the number it has. */
+	if (new_content && tree->guard.file_open &&
+	    tree->guard.file_open(tree->guard.arg, row->attr.ino))
+		r = tree_row_renumber(tree, row);
+	else
+		r = tree_row_update(tree, row);
+	if (r < 0 || !visible)
+		return r;
+	return note_update(tree, row, old_ino, new_content ? CHANGE_CONTENT : CHANGE_ATTR);
+}
+
+/* --- inserting and adopting --- */
+
+/* Rows that waited for this folder to appear. */
+static int adopt_orphans(struct tree *tree, const struct tree_row *dir)
+{
+	sqlite3_stmt *s = tree->w[W_ORPHANS];
+
+	for (;;) {
+		char name[NAMES_MAX_BYTES + 1];
+		struct tree_row row;
+		uint64_t ino;
+		int r;
+
+		db_text(s, 1, dir->id);
+		r = db_step(s);
+		if (r <= 0)
+			return r;
+		ino = (uint64_t)sqlite3_column_int64(s, 0);
+		(void)sqlite3_reset(s);
+		r = tree_row_get(tree, ino, &row);
+		if (r <= 0)
+			return r < 0 ? r : -EIO;
+		r = is_below(tree, (int64_t)dir->attr.ino, ino);
+		if (r == 0)
+			r = free_name(tree, (int64_t)dir->attr.ino, row.id, row.name, name);
+		if (r > 0) { /* a ring of folders: it stays out of sight */
+			tree_row_fini(&row);
+			return 0;
+		}
+		if (r == 0)
+			r = move_row(tree, &row, (int64_t)dir->attr.ino, NULL, name);
+		tree_row_fini(&row);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int insert(struct tree *tree, struct tree_row *row, const struct item *item, int64_t parent,
+		  const char *wanted, bool is_news)
+{
+	char name[NAMES_MAX_BYTES + 1];
+	int r = free_name(tree, parent, item->id, wanted, name);
+
+	if (r < 0)
+		return r;
+	row->parent = parent;
+	row->name = strdup(name);
+	row->pid = parent == TREE_ORPHAN && item->parent_id ? strdup(item->parent_id) : NULL;
+	if (!row->name)
+		return -ENOMEM;
+	r = tree_row_insert(tree, row);
+	if (r == 0 && is_news && parent > 0) {
+		r = tree_row_bump(tree, parent);
+		if (r == 0)
+			r = note_update(tree, row, row->attr.ino, CHANGE_CREATE);
+	}
+	return r < 0 || row->attr.kind != TREE_DIR ? r : adopt_orphans(tree, row);
+}
+
+/* Is the row where the item says it is, under its name or the one it had to take? */
+static bool is_in_place(const struct tree_row *row, int64_t parent, const char *name)
+{
+	return row->parent == parent && strcmp(row->name, name) == 0;
+}
+
+static int move_to_item(struct tree *tree, struct tree_row *row, const struct item *item,
+			int64_t parent, const char *wanted)
+{
+	char name[NAMES_MAX_BYTES + 1];
+	int r;
+
+	if (parent > 0 && row->attr.kind == TREE_DIR) {
+		r = is_below(tree, parent, row->attr.ino);
+		if (r < 0)
+			return r;
+		if (r > 0) {
+			log_warn("a folder cannot move below itself: left where it was");
+			return 0;
+		}
+	}
+	r = free_name(tree, parent, item->id, wanted, name);
+	if (r < 0 || is_in_place(row, parent, name))
+		return r;
+	return move_row(tree, row, parent, parent == TREE_ORPHAN ? item->parent_id : NULL, name);
+}
+
+static int place_known(struct tree *tree, struct tree_row *row, struct tree_row *now,
+		       const struct item *item, int64_t parent, const char *wanted)
+{
+	int r;
+
+	/* A tombstone's twin or a partial entry may come without a name or a parent. */
+	r = item->name && item->parent_id ? move_to_item(tree, row, item, parent, wanted) : 0;
+	return r < 0 ? r : update_row(tree, row, now, item);
+}
+
+int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
+{
+	char wanted[NAMES_MAX_BYTES + 1];
+	struct tree_row row = { 0 }, now = { 0 };
+	int64_t parent;
+	bool complete;
+	int r = find_parent(tree, item, &parent, &complete), found;
+
+	if (r < 0)
+		return r;
+	names_show(item->name ? item->name : "", item->name_len, wanted);
+	found = tree_row_by_id(tree, item->id, &row);
+	if (found < 0)
+		return found;
+	r = tree_row_from_item(tree, item, &now);
+	if (r == 0 && found && item->kind != ITEM_UNKNOWN && now.attr.kind != row.attr.kind) {
+		/* A file became a folder, or the reverse: for the kernel another thing. */
+		r = tree_place_delete(tree, &row);
+		found = 0;
+	}
+	if (r == 0)
+		r = found ? place_known(tree, &row, &now, item, parent, wanted)
+			  : insert(tree, &now, item, parent, wanted, is_news || complete);
+	tree_row_fini(&row);
+	tree_row_fini(&now);
+	return r;
+}
+
+int tree_place_root(struct tree *tree, const struct item *item)
+{
+	struct tree_row row, now;
+	int r = tree_row_get(tree, TREE_ROOT_INO, &row);
+
+	if (r <= 0)
+		return r < 0 ? r : -EIO;
+	r = tree_row_from_item(tree, item, &now);
+	if (r == 0) {
+		if (strcmp(row.id, now.id) != 0) {
+			replace(&row.id, &now.id);
+			tree->changed = true;
+			r = tree_row_update(tree, &row);
+			if (r == 0)
+				r = adopt_orphans(tree, &row);
+		}
+		if (r == 0)
+			r = update_row(tree, &row, &now, item);
+		tree_row_fini(&now);
+	}
+	tree_row_fini(&row);
+	return r;
+}

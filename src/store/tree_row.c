@@ -1,0 +1,333 @@
+#define LOG_MODULE "tree"
+#include "tree_row.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { FLAG_COMPLETE = 1, FLAG_MALWARE = 2, FLAG_PACKAGE = 4 };
+enum { DEPTH_MAX = 20000 };
+
+void tree_row_fini(struct tree_row *row)
+{
+	free(row->id);
+	free(row->pid);
+	free(row->name);
+	free(row->etag);
+	free(row->ctag);
+	free(row->web_url);
+	*row = (struct tree_row){ 0 };
+}
+
+/* Columns as in the statements of tree.c: ino, id, parent, pid, name, kind, size, smtime, mtime,
+ * btime, mode, cid, seq, flags, etag, ctag, hash, web_url. */
+static int take_row(sqlite3_stmt *s, struct tree_row *ret)
+{
+	struct tree_row row = { 0 };
+	int flags = sqlite3_column_int(s, 13);
+
+	row.attr.ino = (uint64_t)sqlite3_column_int64(s, 0);
+	row.id = db_take_text(s, 1);
+	row.parent = sqlite3_column_int64(s, 2);
+	row.attr.parent = row.parent > 0 ? (uint64_t)row.parent : 0;
+	row.pid = db_take_text(s, 3);
+	row.name = db_take_text(s, 4);
+	row.attr.kind = (enum tree_kind)sqlite3_column_int(s, 5);
+	row.attr.size = (uint64_t)sqlite3_column_int64(s, 6);
+	row.service_mtime_ns = sqlite3_column_int64(s, 7);
+	row.attr.mtime_ns = sqlite3_column_int64(s, 8);
+	row.attr.btime_ns = sqlite3_column_int64(s, 9);
+	row.attr.mode = (uint32_t)sqlite3_column_int(s, 10);
+	row.attr.cid = (uint64_t)sqlite3_column_int64(s, 11);
+	row.attr.seq = (uint64_t)sqlite3_column_int64(s, 12);
+	row.attr.complete = flags & FLAG_COMPLETE;
+	row.malware = flags & FLAG_MALWARE;
+	row.package = flags & FLAG_PACKAGE;
+	row.etag = db_take_text(s, 14);
+	row.ctag = db_take_text(s, 15);
+	row.has_hash = sqlite3_column_bytes(s, 16) == (int)sizeof(row.hash);
+	if (row.has_hash)
+		memcpy(row.hash, sqlite3_column_blob(s, 16), sizeof(row.hash));
+	row.web_url = db_take_text(s, 17);
+	(void)sqlite3_reset(s);
+	if (!row.id || !row.name) {
+		tree_row_fini(&row);
+		return -ENOMEM;
+	}
+	*ret = row;
+	return 1;
+}
+
+static int find(sqlite3_stmt *s, struct tree_row *ret)
+{
+	int r = db_step(s);
+
+	return r > 0 ? take_row(s, ret) : r;
+}
+
+int tree_row_get(struct tree *tree, uint64_t ino, struct tree_row *ret)
+{
+	sqlite3_bind_int64(tree->w[W_GET], 1, (int64_t)ino);
+	return find(tree->w[W_GET], ret);
+}
+
+int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret)
+{
+	db_text(tree->w[W_BY_ID], 1, id);
+	return find(tree->w[W_BY_ID], ret);
+}
+
+int tree_row_by_name(struct tree *tree, int64_t parent, const char *name, struct tree_row *ret)
+{
+	sqlite3_bind_int64(tree->w[W_BY_NAME], 1, parent);
+	db_text(tree->w[W_BY_NAME], 2, name);
+	return find(tree->w[W_BY_NAME], ret);
+}
+
+static void bind_row(sqlite3_stmt *s, const struct tree_row *row)
+{
+	int flags = (row->attr.complete ? FLAG_COMPLETE : 0) | (row->malware ? FLAG_MALWARE : 0) |
+		    (row->package ? FLAG_PACKAGE : 0);
+
+	if (row->attr.ino)
+		sqlite3_bind_int64(s, 1, (int64_t)row->attr.ino);
+	else
+		sqlite3_bind_null(s, 1);
+	db_text(s, 2, row->id);
+	sqlite3_bind_int64(s, 3, row->parent);
+	db_text(s, 4, row->pid);
+	db_text(s, 5, row->name);
+	sqlite3_bind_int(s, 6, (int)row->attr.kind);
+	sqlite3_bind_int64(s, 7, (int64_t)row->attr.size);
+	sqlite3_bind_int64(s, 8, row->service_mtime_ns);
+	sqlite3_bind_int64(s, 9, row->attr.mtime_ns);
+	sqlite3_bind_int64(s, 10, row->attr.btime_ns);
+	sqlite3_bind_int(s, 11, (int)row->attr.mode);
+	sqlite3_bind_int64(s, 12, (int64_t)row->attr.cid);
+	sqlite3_bind_int64(s, 13, (int64_t)row->attr.seq);
+	sqlite3_bind_int(s, 14, flags);
+	db_text(s, 15, row->etag);
+	db_text(s, 16, row->ctag);
+	if (row->has_hash)
+		sqlite3_bind_blob(s, 17, row->hash, sizeof(row->hash), SQLITE_STATIC);
+	else
+		sqlite3_bind_null(s, 17);
+	db_text(s, 18, row->web_url);
+}
+
+int tree_row_insert(struct tree *tree, struct tree_row *row)
+{
+	int r;
+
+	row->attr.ino = 0;
+	row->attr.seq = tree->seq + 1;
+	row->attr.parent = row->parent > 0 ? (uint64_t)row->parent : 0;
+	bind_row(tree->w[W_INSERT], row);
+	r = db_run(tree->w[W_INSERT]);
+	row->attr.ino = (uint64_t)sqlite3_last_insert_rowid(tree->db);
+	tree->changed = true;
+	return r;
+}
+
+int tree_row_update(struct tree *tree, const struct tree_row *row)
+{
+	struct tree_row now = *row;
+
+	now.attr.seq = tree->seq + 1;
+	bind_row(tree->w[W_UPDATE], &now);
+	tree->changed = true;
+	return db_run(tree->w[W_UPDATE]);
+}
+
+int tree_row_delete(struct tree *tree, uint64_t ino)
+{
+	sqlite3_bind_int64(tree->w[W_DELETE], 1, (int64_t)ino);
+	tree->changed = true;
+	return db_run(tree->w[W_DELETE]);
+}
+
+int tree_row_renumber(struct tree *tree, struct tree_row *row)
+{
+	int r = tree_row_delete(tree, row->attr.ino);
+
+	return r < 0 ? r : tree_row_insert(tree, row);
+}
+
+int tree_row_bump(struct tree *tree, int64_t dir)
+{
+	if (dir <= 0)
+		return 0;
+	sqlite3_bind_int64(tree->w[W_BUMP_DIR], 1, (int64_t)tree->seq + 1);
+	sqlite3_bind_int64(tree->w[W_BUMP_DIR], 2, dir);
+	return db_run(tree->w[W_BUMP_DIR]);
+}
+
+static char *copy(const char *s)
+{
+	return s ? strdup(s) : NULL;
+}
+
+int tree_row_from_item(struct tree *tree, const struct item *item, struct tree_row *ret)
+{
+	bool is_file = item->kind == ITEM_FILE || item->kind == ITEM_UNKNOWN;
+	int64_t mtime = item->mtime_ns == ITEM_TIME_UNKNOWN ? 0 : item->mtime_ns;
+	struct tree_row row = {
+		.attr = {
+			.kind = is_file ? TREE_FILE : TREE_DIR,
+			.size = is_file && item->size > 0 ? (uint64_t)item->size : 0,
+			.mtime_ns = mtime,
+			.btime_ns = item->btime_ns == ITEM_TIME_UNKNOWN ? mtime : item->btime_ns,
+			.mode = is_file ? 0644 : 0755,
+			/* Packages and shortcuts are shown as folders with nothing in them. */
+			.complete = item->kind == ITEM_PACKAGE || item->kind == ITEM_REMOTE,
+		},
+		.service_mtime_ns = mtime,
+		.id = copy(item->id),
+		.etag = copy(item->etag),
+		.ctag = copy(item->ctag),
+		.web_url = copy(item->web_url),
+		.has_hash = item->has_hash,
+		.malware = item->malware,
+		.package = item->kind == ITEM_PACKAGE,
+	};
+
+	memcpy(row.hash, item->hash, sizeof(row.hash));
+	if (is_file)
+		row.attr.cid = tree->next_cid++;
+	if (!row.id || (item->etag && !row.etag) || (item->ctag && !row.ctag)) {
+		tree_row_fini(&row);
+		return -ENOMEM;
+	}
+	*ret = row;
+	return 0;
+}
+
+/* --- transactions and what they tell --- */
+
+int tree_begin(struct tree *tree)
+{
+	tree->changed = false;
+	tree->changes = calloc(1, sizeof(*tree->changes));
+	if (!tree->changes)
+		return -ENOMEM;
+	return db_exec(tree->db, "BEGIN IMMEDIATE");
+}
+
+static int save_counters(struct tree *tree)
+{
+	char text[32];
+	int r;
+
+	snprintf(text, sizeof(text), "%" PRIu64, tree->seq + 1);
+	r = tree_kv_set(tree, "seq", text);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%" PRIu64, tree->next_cid);
+	return tree_kv_set(tree, "next_cid", text);
+}
+
+int tree_end(struct tree *tree, int r, struct change_set **ret_changes)
+{
+	struct change_set *changes = take_ptr(&tree->changes);
+
+	if (r == 0 && tree->changed)
+		r = save_counters(tree);
+	if (r == 0)
+		r = db_exec(tree->db, "COMMIT");
+	if (r < 0) {
+		db_rollback(tree->db);
+		change_set_free(changes);
+		return r;
+	}
+	if (tree->changed)
+		tree->seq++;
+	if (changes->n == 0 && !changes->bulk) {
+		change_set_free(changes);
+		changes = NULL;
+	} else {
+		changes->seq = tree->seq;
+	}
+	if (ret_changes)
+		*ret_changes = changes;
+	else
+		change_set_free(changes);
+	return 0;
+}
+
+bool tree_dir_known(struct tree *tree, int64_t dir)
+{
+	if (dir <= 0)
+		return false;
+	return dir == TREE_ROOT_INO || !tree->guard.dir_known ||
+	       tree->guard.dir_known(tree->guard.arg, (uint64_t)dir);
+}
+
+char *tree_row_path(struct tree *tree, int64_t dir)
+{
+	auto_free char *path = strdup("");
+
+	for (int depth = 0; path && dir != TREE_ROOT_INO; depth++) {
+		struct tree_row row;
+		char *longer = NULL;
+
+		if (depth > DEPTH_MAX || dir <= 0 || tree_row_get(tree, (uint64_t)dir, &row) <= 0)
+			return NULL;
+		if (asprintf(&longer, "%s%s%s", row.name, path[0] ? "/" : "", path) < 0)
+			longer = NULL;
+		dir = row.parent;
+		tree_row_fini(&row);
+		free(path);
+		path = longer;
+	}
+	return take_ptr(&path);
+}
+
+/* Drops the list: too long to be told one by one. */
+static void make_bulk(struct tree *tree)
+{
+	struct change_set *set = tree->changes;
+
+	tree->changes = calloc(1, sizeof(*tree->changes));
+	if (!tree->changes) {
+		/* Keep the storage; only its content goes. */
+		tree->changes = set;
+		set->n = 0;
+		set->bulk = true;
+		return;
+	}
+	tree->changes->bulk = true;
+	change_set_free(set);
+}
+
+int tree_note_change(struct tree *tree, const struct change *change)
+{
+	struct change_set *set = tree->changes;
+	bool is_known =
+		tree_dir_known(tree, (int64_t)change->parent) ||
+		(change->kind == CHANGE_MOVE && tree_dir_known(tree, (int64_t)change->to_parent));
+	struct change *v, *c;
+
+	if (set->bulk || (!is_known && change->old_ino == change->attr.ino))
+		return 0;
+	if (set->n == CHANGE_SET_MAX) {
+		make_bulk(tree);
+		return 0;
+	}
+	v = realloc(set->v, (set->n + 1) * sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	set->v = v;
+	c = &v[set->n];
+	*c = *change;
+	c->name = copy(change->name);
+	c->to_name = copy(change->to_name);
+	c->dir_path = is_known ? tree_row_path(tree, (int64_t)change->parent) : NULL;
+	c->to_dir_path = is_known && change->kind == CHANGE_MOVE
+				 ? tree_row_path(tree, (int64_t)change->to_parent)
+				 : NULL;
+	set->n++;
+	return c->name ? 0 : -ENOMEM;
+}

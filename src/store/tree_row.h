@@ -1,0 +1,117 @@
+/*
+ * Rows and the writer's statements: private to src/store/tree*.c. Store lane only, inside a
+ * transaction, unless said otherwise.
+ */
+#pragma once
+
+#include "change.h"
+#include "db.h"
+#include "item.h"
+#include "mutex.h"
+#include "names.h"
+#include "tree.h"
+
+#include <stdatomic.h>
+
+/* Parent of a row whose parent the tree does not know (yet); such a row is in no directory. */
+enum { TREE_ORPHAN = -1 };
+
+/* Why an inode is left alone by merges: what is younger than the note stays. */
+struct tree_row {
+	struct tree_attr attr;
+	int64_t parent; /* TREE_ORPHAN, or attr.parent */
+	int64_t service_mtime_ns;
+	char *id, *pid, *name, *etag, *ctag, *web_url;
+	uint8_t hash[20];
+	bool has_hash, malware, package;
+};
+void tree_row_fini(struct tree_row *row);
+
+enum {
+	W_GET,
+	W_BY_ID,
+	W_BY_NAME,
+	W_INSERT,
+	W_UPDATE,
+	W_DELETE,
+	W_BUMP_DIR,
+	W_CHILDREN,
+	W_ORPHANS,
+	W_KV_SET,
+	W_KV_DELETE,
+	W_TOMB_SET,
+	W_TOMB_GET,
+	W_TOMB_DELETE,
+	W_TOMB_PRUNE,
+	W_SET_COMPLETE,
+	W_ALL_COMPLETE,
+	W_STAGE_PUT,
+	W_STAGE_NEXT,
+	W_STAGE_GET,
+	W_STAGE_STATE,
+	W_STAGE_DEAD,
+	W_UNSEEN,
+	W_FORGET_COMPLETE,
+	W_FORGET_ALL,
+	W_N,
+};
+
+struct tree_reader;
+
+struct tree {
+	char *path, *drive_id;
+	sqlite3 *db; /* the writer's; store lane */
+	sqlite3_stmt *w[W_N];
+	struct tree_guard guard; /* const after tree_set_guard() */
+	uint64_t next_cid;       /* store lane */
+	atomic_uint_fast64_t seq;
+	struct change_set *changes; /* of the transaction that runs; store lane */
+	bool changed;               /* this transaction moved the counter */
+	uint64_t stage_seq;         /* counter at tree_stage_begin() */
+
+	struct mutex lock; /* MUTEX_RANK_TREE; guards readers */
+	struct tree_reader *readers;
+	pthread_cond_t reader_free;
+	unsigned readers_n;
+};
+
+/* --- tree_row.c --- */
+
+/* 1 found, 0 not, < 0 error. The caller finishes the row. */
+must_check int tree_row_get(struct tree *tree, uint64_t ino, struct tree_row *ret);
+must_check int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret);
+must_check int tree_row_by_name(struct tree *tree, int64_t parent, const char *name,
+				struct tree_row *ret);
+/* Inserts (attr.ino is set) or updates all columns. */
+must_check int tree_row_insert(struct tree *tree, struct tree_row *row);
+must_check int tree_row_update(struct tree *tree, const struct tree_row *row);
+must_check int tree_row_delete(struct tree *tree, uint64_t ino);
+/* Gives the row a new inode number; row->attr.ino is the new one afterwards. */
+must_check int tree_row_renumber(struct tree *tree, struct tree_row *row);
+/* A directory's content changed: its mtime rises. */
+must_check int tree_row_bump(struct tree *tree, int64_t dir);
+/* A row from an item; everything but ino, parent and name. */
+must_check int tree_row_from_item(struct tree *tree, const struct item *item, struct tree_row *ret);
+
+must_check int tree_begin(struct tree *tree);
+/* Commits, or rolls back when r < 0; gives what is to be told. */
+must_check int tree_end(struct tree *tree, int r, struct change_set **ret_changes);
+
+/* Adds a change, if the kernel may hold something about it. Names and paths are copied. */
+must_check int tree_note_change(struct tree *tree, const struct change *change);
+/* The path of a directory as of now inside the transaction; NULL on failure. */
+char *tree_row_path(struct tree *tree, int64_t dir);
+bool tree_dir_known(struct tree *tree, int64_t dir);
+
+/* --- tree_place.c --- */
+
+/* Brings an item's latest state into the tree: insert, move, update. is_news: the kernel must hear
+ * of it (delta); otherwise an insert is a discovery. Needs its parent to be there already, else
+ * the row becomes an orphan. */
+must_check int tree_place_item(struct tree *tree, const struct item *item, bool is_news);
+/* Removes a row with all that is below it, children first. */
+must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
+/* Moves a row to a name nobody has, to free its own. */
+must_check int tree_place_aside(struct tree *tree, struct tree_row *row);
+/* Root's facts. */
+must_check int tree_place_root(struct tree *tree, const struct item *item);
