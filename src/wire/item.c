@@ -429,7 +429,7 @@ int item_parse_subscription(const char *body, size_t len, struct item_subscripti
 		r = take_str(obj, "id", ITEM_ID_MAX, &sub.id, problem);
 	if (r == 0)
 		r = take_str(obj, "notificationUrl", ITEM_URL_MAX, &sub.notification_url, problem);
-	if (r == 0 && !sub.notification_url)
+	if (r == 0 && (!sub.notification_url || !sub.notification_url[0]))
 		r = bad(problem, "notificationUrl is missing");
 	if (r == 0 && jget_time(obj, "expirationDateTime", &sub.expires_ns) < 0)
 		r = bad(problem, "expirationDateTime is not a time");

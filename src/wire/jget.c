@@ -28,8 +28,7 @@ int jget_parse(const char *text, size_t len, struct json_object **ret)
 	}
 	if (len == 0 || len > INT32_MAX)
 		return -EBADMSG;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 |
-					    JSON_TOKENER_ALLOW_TRAILING_CHARS);
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	obj = json_tokener_parse_ex(tok, text, (int)len);
 	if (json_tokener_get_error(tok) != json_tokener_success) {
 		json_object_put(obj);
@@ -73,7 +72,7 @@ int jget_bytes(struct json_object *obj, const char *key, size_t max, const char 
 		return r;
 	s = json_object_get_string(member);
 	len = (size_t)json_object_get_string_len(member);
-	if (len > max || !jget_is_utf8(s, len))
+	if (len > max)
 		return -EBADMSG;
 	*ret = s;
 	*ret_len = len;
@@ -88,7 +87,7 @@ int jget_str(struct json_object *obj, const char *key, size_t max, const char **
 
 	if (r != 0)
 		return r;
-	if (memchr(s, '\0', len))
+	if (memchr(s, '\0', len) || !jget_is_utf8(s, len))
 		return -EBADMSG;
 	*ret = s;
 	return 0;

@@ -17,13 +17,14 @@
 enum { JGET_ABSENT = 1 };
 enum { JGET_DEPTH_MAX = 32 };
 
-/* Parses one JSON text that fills len bytes; depth at most JGET_DEPTH_MAX, UTF-8 checked. A byte
- * order mark is accepted. -EBADMSG, -ENOMEM. The caller puts *ret. */
+/* Parses one JSON text that fills len bytes; depth at most JGET_DEPTH_MAX. A byte order mark is
+ * accepted. UTF-8 is the getters' business: one odd name must not make a whole page unreadable.
+ * -EBADMSG, -ENOMEM. The caller puts *ret. */
 must_check int jget_parse(const char *text, size_t len, struct json_object **ret);
 
 /* A string without NUL, at most max bytes, valid UTF-8. */
 must_check int jget_str(struct json_object *obj, const char *key, size_t max, const char **ret);
-/* The same, length given; NUL is allowed (names from a hostile service). */
+/* Any bytes, NUL and invalid UTF-8 too, for names, which are escaped where they are shown. */
 must_check int jget_bytes(struct json_object *obj, const char *key, size_t max, const char **ret,
 			  size_t *ret_len);
 must_check int jget_i64(struct json_object *obj, const char *key, int64_t *ret);

@@ -73,6 +73,9 @@ int quickxor_parse(const char *text, uint8_t ret[QUICKXOR_BYTES])
 		out[i / 4 * 3 + 1] = (uint8_t)(v >> 8);
 		out[i / 4 * 3 + 2] = (uint8_t)v;
 	}
+	/* Bits that belong to no byte: another encoder's text, or damage. */
+	if (out[QUICKXOR_BYTES] != 0)
+		return -EBADMSG;
 	memcpy(ret, out, QUICKXOR_BYTES);
 	return 0;
 }
