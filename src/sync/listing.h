@@ -35,3 +35,26 @@ struct listing_waiter {
 void listing_want(struct listing *listing, struct listing_waiter *w);
 /* Any thread: true when fn will not be called (any more); false when it ran or is running. */
 bool listing_unwant(struct listing *listing, struct listing_waiter *w);
+
+struct listing_options {
+	/* On the store lane, after a page that corrected something the kernel may hold. */
+	void (*on_changes)(void *arg, struct change_set *set);
+	void *arg;
+};
+
+struct lane;
+struct loop;
+struct source;
+struct tree;
+struct change_set;
+
+/* Loop thread. */
+must_check int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
+			   const struct source *source, const struct listing_options *options,
+			   struct listing **ret);
+/* Fails who still waits with -ENODEV. Loop thread; no listing_want() after this began. */
+void listing_free(struct listing *listing);
+/* The service cannot be reached: who asks is told so at once. Loop thread. */
+void listing_set_offline(struct listing *listing, bool offline);
+/* Directories being listed now. Loop thread. */
+unsigned listing_running_n(const struct listing *listing);

@@ -1,0 +1,184 @@
+#define LOG_MODULE "crawl"
+#include "crawl.h"
+
+#include "change.h"
+#include "log.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { PAGES_MAX = 200000, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
+
+/* In place of a link: the crawl was finished once. */
+static const char done_mark[] = "done";
+
+struct crawl {
+	struct loop *loop;
+	struct lane *store;
+	struct tree *tree;
+	struct source source;
+	source_changes_fn on_changes;
+	void *arg;
+	struct loop_timer retry;
+	uint64_t retry_ms;
+	bool is_running, is_closing;
+	unsigned pages_n;
+	uint64_t items_n;
+	struct graph_call *call;
+	uint64_t note; /* the tree's counter before the request */
+
+	/* A job on the store lane; these are its own while it is there. */
+	struct lane_job job;
+	bool job_pending;
+	struct item_page page;
+	int job_error;
+};
+
+static void fetch(struct crawl *crawl, const char *link);
+
+static void on_retry(void *arg)
+{
+	crawl_start(arg);
+}
+
+int crawl_new(struct loop *loop, struct lane *store, struct tree *tree, const struct source *source,
+	      source_changes_fn on_changes, void *arg, struct crawl **ret)
+{
+	struct crawl *crawl = calloc(1, sizeof(*crawl));
+	int r;
+
+	if (!crawl)
+		return -ENOMEM;
+	crawl->loop = loop;
+	crawl->store = store;
+	crawl->tree = tree;
+	crawl->source = *source;
+	crawl->on_changes = on_changes;
+	crawl->arg = arg;
+	crawl->retry_ms = RETRY_FIRST_MS;
+	r = loop_timer_init(&crawl->retry, loop, on_retry, crawl);
+	if (r < 0) {
+		free(crawl);
+		return r;
+	}
+	*ret = crawl;
+	return 0;
+}
+
+void crawl_free(struct crawl *crawl)
+{
+	if (!crawl)
+		return;
+	crawl->is_closing = true;
+	if (crawl->call)
+		crawl->source.cancel(take_ptr(&crawl->call));
+	while (crawl->job_pending)
+		loop_run_once(crawl->loop);
+	item_page_fini(&crawl->page);
+	loop_timer_fini(&crawl->retry);
+	free(crawl);
+}
+
+bool crawl_is_running(const struct crawl *crawl)
+{
+	return crawl->is_running;
+}
+
+uint64_t crawl_items_n(const struct crawl *crawl)
+{
+	return crawl->items_n;
+}
+
+static void pause_crawl(struct crawl *crawl, const char *why)
+{
+	crawl->is_running = false;
+	log_info("crawl pauses for %llu s: %s", (unsigned long long)(crawl->retry_ms / 1000), why);
+	loop_timer_arm(&crawl->retry, crawl->retry_ms);
+	crawl->retry_ms = crawl->retry_ms * 2 < RETRY_MAX_MS ? crawl->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+static void merge_work(void *arg)
+{
+	struct crawl *crawl = arg;
+	struct change_set *set = NULL;
+
+	crawl->job_error = tree_merge_crawl(crawl->tree, crawl->page.items, crawl->page.n,
+					    crawl->note, crawl->page.next_link, &set);
+	if (crawl->job_error == 0 && !crawl->page.next_link)
+		crawl->job_error = tree_kv_set(crawl->tree, TREE_KV_CRAWL_LINK, done_mark);
+	if (set)
+		crawl->on_changes(crawl->arg, set);
+}
+
+static void merge_done(void *arg)
+{
+	struct crawl *crawl = arg;
+	auto_free char *next = take_ptr(&crawl->page.next_link);
+
+	crawl->job_pending = false;
+	crawl->items_n += crawl->page.n;
+	item_page_fini(&crawl->page);
+	if (crawl->is_closing)
+		return;
+	if (crawl->job_error < 0) {
+		pause_crawl(crawl, strerror(-crawl->job_error));
+	} else if (next) {
+		crawl->retry_ms = RETRY_FIRST_MS;
+		fetch(crawl, next);
+	} else {
+		crawl->is_running = false;
+		log_info("crawl done: %llu items", (unsigned long long)crawl->items_n);
+	}
+}
+
+static void on_page(void *arg, const struct graph_result *result, struct item_page *page)
+{
+	struct crawl *crawl = arg;
+
+	crawl->call = NULL;
+	if (result->is_resync) {
+		if (++crawl->pages_n > PAGES_MAX)
+			pause_crawl(crawl, "the service keeps asking to begin again");
+		else
+			fetch(crawl, NULL);
+		return;
+	}
+	if (result->error || (!page->next_link && !page->delta_link) ||
+	    ++crawl->pages_n > PAGES_MAX) {
+		pause_crawl(crawl, result->error ? result->text : "pages without an end");
+		return;
+	}
+	crawl->page = *page;
+	*page = (struct item_page){ 0 };
+	crawl->job_pending = true;
+	lane_push(crawl->store, &crawl->job, merge_work, merge_done, crawl);
+}
+
+static void fetch(struct crawl *crawl, const char *link)
+{
+	int r;
+
+	crawl->note = tree_note(crawl->tree);
+	r = crawl->source.get_delta(crawl->source.arg, link, HTTP_BACKGROUND, on_page, crawl,
+				    &crawl->call);
+	if (r < 0)
+		pause_crawl(crawl, strerror(-r));
+}
+
+void crawl_start(struct crawl *crawl)
+{
+	auto_free char *link = NULL;
+	int r;
+
+	if (crawl->is_running)
+		return;
+	r = tree_kv_get(crawl->tree, TREE_KV_CRAWL_LINK, &link);
+	if (r < 0 && r != -ENOENT)
+		return;
+	if (link && strcmp(link, done_mark) == 0)
+		return;
+	loop_timer_disarm(&crawl->retry);
+	crawl->is_running = true;
+	crawl->pages_n = 0;
+	fetch(crawl, link);
+}

@@ -1,0 +1,27 @@
+/*
+ * The crawl: a full delta at low priority that makes the whole tree known, so that find, du and
+ * work without a network need no further requests. Its pages are merged as they come, with the
+ * link of the next one in the same transaction: after a restart it goes on where it was.
+ * Loop thread only.
+ */
+#pragma once
+
+#include "lane.h"
+#include "loop.h"
+#include "source.h"
+#include "tree.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct crawl;
+
+must_check int crawl_new(struct loop *loop, struct lane *store, struct tree *tree,
+			 const struct source *source, source_changes_fn on_changes, void *arg,
+			 struct crawl **ret);
+/* As delta_free(). */
+void crawl_free(struct crawl *crawl);
+/* Begins, or goes on after a pause; nothing when it is done. */
+void crawl_start(struct crawl *crawl);
+bool crawl_is_running(const struct crawl *crawl);
+uint64_t crawl_items_n(const struct crawl *crawl);

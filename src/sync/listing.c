@@ -1,0 +1,371 @@
+#define LOG_MODULE "listing"
+#include "listing.h"
+
+#include "change.h"
+#include "lane.h"
+#include "log.h"
+#include "loop.h"
+#include "mutex.h"
+#include "source.h"
+#include "tree.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+	PAGES_MAX = 10000,
+	FAILED_MAX = 64, /* folders whose failure is remembered */
+	FAILED_FOR_MS = 1000,
+	RESTARTS_MAX = 1,
+};
+
+enum { IDLE, WAITING };
+
+/* One directory being listed. Loop thread. */
+struct run {
+	struct list node;
+	struct listing *listing;
+	uint64_t dir;
+	char *id;
+	struct list waiters; /* guarded by listing->lock */
+	struct graph_call *call;
+	uint64_t note;
+	unsigned pages_n, restarts_n;
+	struct lane_job job;
+	bool job_pending;
+	struct item_page page; /* the job's while it is pending */
+	int job_error;
+};
+
+struct failure {
+	uint64_t dir, until_ms;
+	int error;
+};
+
+struct listing {
+	struct loop *loop;
+	struct lane *store;
+	struct tree *tree;
+	struct source source;
+	struct listing_options options;
+	struct list runs;
+	unsigned runs_n;
+	bool is_offline, is_closing;
+	struct failure failed[FAILED_MAX];
+	unsigned failed_next;
+
+	struct mutex
+		lock; /* MUTEX_RANK_LISTING; guards incoming, posted, waiter lists and states */
+	struct list incoming;
+	struct loop_call call;
+	bool posted;
+};
+
+static void fetch(struct run *run, const char *link);
+
+int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
+		const struct source *source, const struct listing_options *options,
+		struct listing **ret)
+{
+	struct listing *listing = calloc(1, sizeof(*listing));
+
+	if (!listing)
+		return -ENOMEM;
+	listing->loop = loop;
+	listing->store = store;
+	listing->tree = tree;
+	listing->source = *source;
+	listing->options = *options;
+	list_init(&listing->runs);
+	list_init(&listing->incoming);
+	mutex_init(&listing->lock, MUTEX_RANK_LISTING);
+	*ret = listing;
+	return 0;
+}
+
+/* Takes a waiter off its list and calls it; the list is guarded by the lock, the call is not. */
+static void wake(struct listing *listing, struct list *waiters, int status)
+{
+	struct list now;
+
+	list_init(&now);
+	mutex_lock(&listing->lock);
+	list_splice_tail(&now, waiters);
+	while (!list_empty(&now)) {
+		struct listing_waiter *w = container_of(now.next, struct listing_waiter, node);
+
+		list_del(&w->node);
+		w->state = IDLE;
+		mutex_unlock(&listing->lock);
+		w->fn(w, status);
+		mutex_lock(&listing->lock);
+	}
+	mutex_unlock(&listing->lock);
+}
+
+static void run_free(struct run *run)
+{
+	list_del(&run->node);
+	run->listing->runs_n--;
+	item_page_fini(&run->page);
+	free(run->id);
+	free(run);
+}
+
+void listing_free(struct listing *listing)
+{
+	if (!listing)
+		return;
+	listing->is_closing = true;
+	while (!list_empty(&listing->runs)) {
+		struct run *run = container_of(listing->runs.next, struct run, node);
+
+		if (run->call)
+			listing->source.cancel(take_ptr(&run->call));
+		while (run->job_pending)
+			loop_run_once(listing->loop);
+		wake(listing, &run->waiters, -ENODEV);
+		run_free(run);
+	}
+	while (listing->posted)
+		loop_run_once(listing->loop);
+	wake(listing, &listing->incoming, -ENODEV);
+	mutex_fini(&listing->lock);
+	free(listing);
+}
+
+void listing_set_offline(struct listing *listing, bool offline)
+{
+	listing->is_offline = offline;
+}
+
+unsigned listing_running_n(const struct listing *listing)
+{
+	return listing->runs_n;
+}
+
+static void end_run(struct run *run, int error)
+{
+	struct listing *listing = run->listing;
+
+	if (error < 0) {
+		listing->failed[listing->failed_next++ % FAILED_MAX] = (struct failure){
+			.dir = run->dir,
+			.until_ms = loop_now_ms(listing->loop) + FAILED_FOR_MS,
+			.error = error,
+		};
+		log_debug("a folder cannot be listed: %s", strerror(-error));
+	}
+	wake(listing, &run->waiters, error);
+	run_free(run);
+}
+
+static void merge_work(void *arg)
+{
+	struct run *run = arg;
+	struct listing *listing = run->listing;
+	struct change_set *set = NULL;
+
+	run->job_error = tree_merge_children(listing->tree, run->dir, run->page.items, run->page.n,
+					     run->note, !run->page.next_link, &set);
+	if (set)
+		listing->options.on_changes(listing->options.arg, set);
+}
+
+static void merge_done(void *arg)
+{
+	struct run *run = arg;
+	auto_free char *next = take_ptr(&run->page.next_link);
+
+	run->job_pending = false;
+	item_page_fini(&run->page);
+	if (run->listing->is_closing)
+		return;
+	if (run->job_error < 0 || !next) {
+		end_run(run, run->job_error);
+		return;
+	}
+	fetch(run, next);
+	wake(run->listing, &run->waiters, LISTING_MORE);
+}
+
+static void on_page(void *arg, const struct graph_result *result, struct item_page *page)
+{
+	struct run *run = arg;
+
+	run->call = NULL;
+	if (result->error) {
+		/* A stale paging token is said as 400; a folder just seen may be 404 for a while.
+		 */
+		if ((result->status == 400 || result->status == 404) &&
+		    run->restarts_n++ < RESTARTS_MAX)
+			fetch(run, NULL);
+		else
+			end_run(run, result->is_offline ? -ENETDOWN : result->error);
+		return;
+	}
+	if (++run->pages_n > PAGES_MAX) {
+		end_run(run, -EIO);
+		return;
+	}
+	run->page = *page;
+	*page = (struct item_page){ 0 };
+	run->job_pending = true;
+	lane_push(run->listing->store, &run->job, merge_work, merge_done, run);
+}
+
+static void on_no_call(void *arg)
+{
+	end_run(arg, -EIO);
+}
+
+static void fetch(struct run *run, const char *link)
+{
+	struct listing *listing = run->listing;
+
+	run->note = tree_note(listing->tree);
+	if (listing->source.get_children(listing->source.arg, run->id, link, HTTP_PERSON, on_page,
+					 run, &run->call) < 0 &&
+	    loop_post_new(listing->loop, on_no_call, run) < 0)
+		end_run(run, -ENOMEM);
+}
+
+/* --- those who ask --- */
+
+static struct run *find_run(struct listing *listing, uint64_t dir)
+{
+	list_for_each (&listing->runs, node) {
+		struct run *run = container_of(node, struct run, node);
+
+		if (run->dir == dir)
+			return run;
+	}
+	return NULL;
+}
+
+static int recent_failure(struct listing *listing, uint64_t dir)
+{
+	uint64_t now = loop_now_ms(listing->loop);
+
+	for (unsigned i = 0; i < FAILED_MAX; i++)
+		if (listing->failed[i].dir == dir && now < listing->failed[i].until_ms)
+			return listing->failed[i].error;
+	return 0;
+}
+
+static int new_run(struct listing *listing, uint64_t dir, struct run **ret)
+{
+	struct tree_meta meta;
+	struct run *run;
+	int r = tree_get_meta(listing->tree, dir, &meta);
+
+	if (r < 0)
+		return r;
+	run = calloc(1, sizeof(*run));
+	if (run) {
+		run->listing = listing;
+		run->dir = dir;
+		run->id = take_ptr(&meta.id);
+		list_init(&run->waiters);
+		list_add_tail(&listing->runs, &run->node);
+		listing->runs_n++;
+		*ret = run;
+	}
+	tree_meta_fini(&meta);
+	return run ? 0 : -ENOMEM;
+}
+
+/* 1: the waiter was added to a run. */
+static int admit(struct listing *listing, uint64_t dir, struct list *waiter)
+{
+	struct run *run = find_run(listing, dir);
+	bool is_new = !run;
+	struct tree_attr attr;
+	int r;
+
+	if (is_new) {
+		r = tree_get(listing->tree, dir, &attr);
+		if (r < 0)
+			return r;
+		if (attr.kind != TREE_DIR)
+			return -ENOTDIR;
+		if (attr.complete)
+			return 0;
+		if (listing->is_offline)
+			return -ENETDOWN;
+		r = recent_failure(listing, dir);
+		if (r == 0)
+			r = new_run(listing, dir, &run);
+		if (r < 0)
+			return r;
+	}
+	mutex_lock(&listing->lock);
+	list_splice_tail(&run->waiters, waiter);
+	mutex_unlock(&listing->lock);
+	if (is_new)
+		fetch(run, NULL);
+	return 1;
+}
+
+/* Takes the first of those who came in onto a list of its own, so that it can still be taken
+ * away by listing_unwant() while it is looked at. */
+static bool next_incoming(struct listing *listing, struct list *ret, uint64_t *ret_dir)
+{
+	struct listing_waiter *w;
+
+	mutex_lock(&listing->lock);
+	if (list_empty(&listing->incoming)) {
+		listing->posted = false;
+		mutex_unlock(&listing->lock);
+		return false;
+	}
+	w = container_of(listing->incoming.next, struct listing_waiter, node);
+	list_del(&w->node);
+	list_add_tail(ret, &w->node);
+	*ret_dir = w->dir;
+	mutex_unlock(&listing->lock);
+	return true;
+}
+
+static void on_incoming(void *arg)
+{
+	struct listing *listing = arg;
+	struct list one;
+	uint64_t dir;
+
+	list_init(&one);
+	while (next_incoming(listing, &one, &dir)) {
+		int r = listing->is_closing ? -ENODEV : admit(listing, dir, &one);
+
+		if (r <= 0)
+			wake(listing, &one, r);
+	}
+}
+
+void listing_want(struct listing *listing, struct listing_waiter *w)
+{
+	bool post;
+
+	mutex_lock(&listing->lock);
+	w->state = WAITING;
+	list_add_tail(&listing->incoming, &w->node);
+	post = !listing->posted;
+	listing->posted = true;
+	if (post)
+		loop_post(listing->loop, &listing->call, on_incoming, listing);
+	mutex_unlock(&listing->lock);
+}
+
+bool listing_unwant(struct listing *listing, struct listing_waiter *w)
+{
+	bool was_waiting;
+
+	mutex_lock(&listing->lock);
+	was_waiting = w->state == WAITING;
+	if (was_waiting) {
+		list_del(&w->node);
+		w->state = IDLE;
+	}
+	mutex_unlock(&listing->lock);
+	return was_waiting;
+}
