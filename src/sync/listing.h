@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct listing;
+struct change_set; /* store/change.h */
 
 enum { LISTING_MORE = 1 };
 
@@ -46,7 +47,6 @@ struct lane;
 struct loop;
 struct source;
 struct tree;
-struct change_set;
 
 /* Loop thread. */
 must_check int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
