@@ -17,6 +17,12 @@
 #include <sys/types.h>
 
 struct content;
+struct cache;        /* store/cache.h */
+struct change_set;   /* store/change.h */
+struct fetch_source; /* sync/fetch.h */
+struct inodes;
+struct lane;
+struct loop;
 struct content_handle; /* one open(); counted version behind it */
 
 enum {
@@ -24,11 +30,58 @@ enum {
 	CONTENT_PARKED,   /* read: done will be called */
 };
 
+struct content_options {
+	struct loop *loop;
+	struct lane *store_lane; /* of the tree's writer; one thread */
+	struct tree *tree;
+	struct inodes *inodes;
+	struct cache *cache;               /* NULL: nothing is kept between reads */
+	const char *drive_id;              /* of the mounted drive; copied */
+	const struct fetch_source *source; /* where bytes come from; copied */
+	/* The service says that the content behind ino is no longer the tree's: run delta. Loop
+	 * thread; may be NULL. */
+	void (*on_version_changed)(void *arg, uint64_t ino);
+	void *arg;
+};
+
+/* Before the loop runs or on its thread. All but the strings must outlive the content. */
+must_check int content_new(const struct content_options *options, struct content **ret);
+/* When nothing is open and no other thread calls any more; on the loop thread, or after its loop
+ * stopped. Ends what is still on its way. NULL-safe. */
+void content_free(struct content *content);
+
+/* The service can be reached, or not (then what is not cached fails at once). Any thread. */
+void content_set_reachable(struct content *content, bool reachable);
+
+/* For struct tree_guard's file_open, arg is the content: is the inode open? If it is not, the
+ * new content that is about to be committed stays under it. Store lane. */
+bool content_is_open(void *content, uint64_t ino);
+
+/*
+ * To be called on the store lane after every commit that gave a change set, before the set goes
+ * to anyone else and in the same lane job as the commit. Moves items on to a new inode whose file
+ * was opened while its new content was being committed; *ret_more are the changes that this made
+ * (NULL when none), to be pushed after the set.
+ */
+must_check int content_after_commit(struct content *content, const struct change_set *set,
+				    struct change_set **ret_more);
+
+struct content_stats {
+	uint64_t cached_bytes, cached_files;
+	uint64_t open_n;      /* versions that are open */
+	uint64_t in_flight_n; /* ranged requests on their way */
+	uint64_t parked_n;    /* reads that wait */
+	uint64_t fetched_bytes;
+	bool is_caching; /* false: the cache directory cannot be used */
+};
+void content_get_stats(struct content *content, struct content_stats *ret);
+
 /*
  * Opens the current version of ino. ret_keep_cache: the kernel's pages are of this version.
  *   0 | CONTENT_WAIT: call again after content_on_settled() ran |
- *   -ENOENT no row | -ESTALE the inode's version is history (the kernel then looks the name up
- *   again) | -EISDIR | -EACCES locked (vault) | -EPERM malware or package
+ *   -ESTALE no row: the inode's version is history (the kernel then looks the name up again, which
+ *   tells a file that moved on from one that is gone) | -EISDIR | -EPERM malware or package |
+ *   -ENOMEM | -EIO
  */
 must_check int content_open(struct content *content, uint64_t ino, struct content_handle **ret,
 			    bool *ret_keep_cache);
