@@ -1,0 +1,286 @@
+#define LOG_MODULE "ws"
+#include "ws.h"
+
+#include "buf.h"
+#include "log.h"
+
+#include <errno.h>
+#include <libwebsockets.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { HEADER_DATA_MAX = 20480, CONNECT_S = 15 };
+
+struct message {
+	struct list node;
+	size_t len;
+	/* LWS_PRE bytes in front of the text are the library's. */
+	unsigned char data[];
+};
+
+struct ws {
+	struct loop *loop;
+	struct lws_context *context;
+	struct lws_vhost *vhost;
+	void *foreign_loops[1];
+	unsigned connections_n;
+};
+
+struct ws_connection {
+	struct ws *ws;
+	struct lws *wsi; /* NULL once the library has let go of it */
+	struct ws_events events;
+	char *path;
+	struct buf message;
+	struct list queue;
+	unsigned queue_n;
+	bool is_open, is_abandoned, is_closing, is_connecting, is_polite;
+	struct loop_call failed;
+	char reason[160];
+};
+
+static void free_connection(struct ws_connection *c)
+{
+	while (!list_empty(&c->queue)) {
+		struct message *m = container_of(c->queue.next, struct message, node);
+
+		list_del(&m->node);
+		free(m);
+	}
+	buf_fini(&c->message);
+	explicit_bzero(c->path, strlen(c->path));
+	free(c->path);
+	c->ws->connections_n--;
+	free(c);
+}
+
+/* The library is done with the connection. */
+static void on_gone(struct ws_connection *c, const char *reason)
+{
+	struct ws_events events = c->events;
+	bool tell = !c->is_abandoned;
+	char text[sizeof(c->reason)];
+
+	snprintf(text, sizeof(text), "%s", c->reason[0] ? c->reason : reason);
+	c->wsi = NULL;
+	free_connection(c);
+	if (tell)
+		events.on_closed(events.arg, text);
+}
+
+static int on_receive(struct ws_connection *c, struct lws *wsi, const void *data, size_t len)
+{
+	bool is_text = !lws_frame_is_binary(wsi);
+
+	if (c->is_abandoned)
+		return -1;
+	if (lws_is_first_fragment(wsi))
+		buf_clear(&c->message);
+	if (buf_append(&c->message, data, len) < 0) {
+		snprintf(c->reason, sizeof(c->reason), "a message over %d bytes", WS_MESSAGE_MAX);
+		lws_close_reason(wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
+		return -1;
+	}
+	if (lws_remaining_packet_payload(wsi) > 0 || !lws_is_final_fragment(wsi))
+		return 0;
+	c->events.on_message(c->events.arg, is_text, c->message.data ? c->message.data : "",
+			     c->message.len);
+	return c->is_abandoned && !c->is_polite ? -1 : 0;
+}
+
+static int on_writeable(struct ws_connection *c, struct lws *wsi)
+{
+	struct message *m;
+	int n;
+
+	if (list_empty(&c->queue)) {
+		if (!c->is_closing)
+			return 0;
+		lws_close_reason(wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
+		return -1;
+	}
+	m = container_of(c->queue.next, struct message, node);
+	list_del(&m->node);
+	c->queue_n--;
+	n = lws_write(wsi, m->data + LWS_PRE, m->len, LWS_WRITE_TEXT);
+	n = n < (int)m->len ? -1 : 0;
+	free(m);
+	if (!list_empty(&c->queue) || c->is_closing)
+		lws_callback_on_writable(wsi);
+	return n;
+}
+
+static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+		    size_t len)
+{
+	struct ws_connection *c = user;
+
+	if (!c)
+		return 0;
+	switch (reason) {
+	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
+		/* From inside ws_connect() nobody may be called back yet. */
+		snprintf(c->reason, sizeof(c->reason), "cannot connect: %.100s",
+			 in ? (const char *)in : "no reason given");
+		if (c->is_connecting)
+			c->wsi = NULL;
+		else
+			on_gone(c, c->reason);
+		return 0;
+	case LWS_CALLBACK_CLIENT_ESTABLISHED:
+		c->is_open = true;
+		if (!c->is_abandoned)
+			c->events.on_open(c->events.arg);
+		return c->is_abandoned ? -1 : 0;
+	case LWS_CALLBACK_CLIENT_RECEIVE:
+		return on_receive(c, wsi, in, len);
+	case LWS_CALLBACK_CLIENT_WRITEABLE:
+		return on_writeable(c, wsi);
+	case LWS_CALLBACK_CLIENT_CLOSED:
+		on_gone(c, "closed by the other side");
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static const struct lws_protocols protocols[] = {
+	{ .name = "graphfs", .callback = on_event, .rx_buffer_size = 16384 },
+	{ 0 },
+};
+
+static void log_line(int level, const char *line)
+{
+	/* The library's own lines may hold the URL: only that something went wrong is told. */
+	(void)level;
+	(void)line;
+}
+
+int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
+{
+	struct lws_context_creation_info info = { 0 };
+	struct ws *ws = calloc(1, sizeof(*ws));
+
+	if (!ws)
+		return -ENOMEM;
+	lws_set_log_level(0, log_line);
+	ws->loop = loop;
+	ws->foreign_loops[0] = loop_uv(loop);
+	info.port = CONTEXT_PORT_NO_LISTEN;
+	info.protocols = protocols;
+	info.foreign_loops = ws->foreign_loops;
+	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
+		       LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	info.max_http_header_data = HEADER_DATA_MAX;
+	info.pt_serv_buf_size = HEADER_DATA_MAX;
+	info.alpn = "http/1.1";
+	info.client_ssl_ca_filepath = ca_file;
+	info.connect_timeout_secs = CONNECT_S;
+	info.timeout_secs = CONNECT_S;
+	info.uid = -1;
+	info.gid = -1;
+	ws->context = lws_create_context(&info);
+	if (ws->context)
+		ws->vhost = lws_create_vhost(ws->context, &info);
+	if (!ws->vhost) {
+		log_error("libwebsockets cannot start; is its libuv plug-in installed?");
+		ws_free(ws);
+		return -EIO;
+	}
+	*ret = ws;
+	return 0;
+}
+
+void ws_free(struct ws *ws)
+{
+	if (!ws)
+		return;
+	if (ws->context) {
+		/* Its handles on the loop are closed over some turns. */
+		lws_context_destroy(ws->context);
+		for (int turn = 0; turn < 100; turn++)
+			loop_run_once(ws->loop);
+	}
+	free(ws);
+}
+
+static void on_failed(void *arg)
+{
+	struct ws_connection *c = arg;
+
+	on_gone(c, c->reason);
+}
+
+int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const char *path,
+	       const struct ws_events *events, struct ws_connection **ret)
+{
+	struct ws_connection *c = calloc(1, sizeof(*c));
+	struct lws_client_connect_info info = { 0 };
+	char authority[300];
+
+	if (!c)
+		return -ENOMEM;
+	c->path = strdup(path);
+	if (!c->path) {
+		free(c);
+		return -ENOMEM;
+	}
+	c->ws = ws;
+	c->events = *events;
+	list_init(&c->queue);
+	buf_init(&c->message, WS_MESSAGE_MAX);
+	ws->connections_n++;
+	snprintf(authority, sizeof(authority), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
+	info.context = ws->context;
+	info.vhost = ws->vhost;
+	info.address = host;
+	info.port = port;
+	info.path = c->path;
+	info.host = authority;
+	info.ssl_connection = tls ? LCCSCF_USE_SSL : 0;
+	info.alpn = "http/1.1";
+	info.local_protocol_name = protocols[0].name;
+	info.userdata = c;
+	info.pwsi = &c->wsi;
+	c->is_connecting = true;
+	if (!lws_client_connect_via_info(&info)) {
+		c->wsi = NULL;
+		if (!c->reason[0])
+			snprintf(c->reason, sizeof(c->reason), "cannot connect");
+		loop_post(ws->loop, &c->failed, on_failed, c);
+	}
+	c->is_connecting = false;
+	*ret = c;
+	return 0;
+}
+
+int ws_send(struct ws_connection *c, const char *text, size_t len)
+{
+	struct message *m;
+
+	if (c->queue_n == WS_QUEUE_MAX)
+		return -EAGAIN;
+	m = malloc(sizeof(*m) + LWS_PRE + len);
+	if (!m)
+		return -ENOMEM;
+	m->len = len;
+	memcpy(m->data + LWS_PRE, text, len);
+	list_add_tail(&c->queue, &m->node);
+	c->queue_n++;
+	if (c->wsi && c->is_open)
+		lws_callback_on_writable(c->wsi);
+	return 0;
+}
+
+void ws_close(struct ws_connection *c, bool polite)
+{
+	c->is_abandoned = true;
+	if (!c->wsi)
+		return; /* its failure is posted, and frees it */
+	if (c->is_open && polite) {
+		c->is_closing = c->is_polite = true;
+		lws_callback_on_writable(c->wsi);
+	} else {
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+	}
+}
