@@ -162,7 +162,7 @@ static void tell_changes(struct delta *delta, struct change_set *set)
 	if (!set)
 		return;
 	delta->job_changed = true;
-	delta->events.on_changes(delta->events.arg, set);
+	delta->events.on_changes(delta->events.changes_arg, set);
 }
 
 static void stage_work(void *arg)

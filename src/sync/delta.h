@@ -30,6 +30,7 @@ struct delta_events {
 	void *arg;
 	/* On the store lane, after each commit that changed something. */
 	source_changes_fn on_changes;
+	void *changes_arg;
 	/* On the loop: each page's entries as the service sent them, for "watch"; may be NULL. */
 	void (*on_page)(void *arg, const struct item_page *page);
 	/* On the loop: a run ended. began_ms: loop time of its beginning. error: 0 or -errno;

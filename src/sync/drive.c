@@ -1,0 +1,396 @@
+#define LOG_MODULE "drive"
+#include "drive.h"
+
+#include "clock.h"
+#include "crawl.h"
+#include "log.h"
+#include "mutex.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	QUOTA_MS = 120 * 1000,
+	WATCH_CLOCK_MS = 5000,
+	/* Boot time ahead of monotonic time by this much more than before: the machine slept. */
+	SLEPT_MS = 2000,
+};
+
+struct drive {
+	struct loop *loop;
+	struct graph *graph;
+	struct tree *tree;
+	char *id;
+	struct drive_options options;
+	struct drive_events events;
+	struct coherence coherence;
+	struct delta *delta;
+	struct listing *listing;
+	struct crawl *crawl;
+	struct live *live;
+	struct graph_call *endpoint, *quota_call;
+	struct loop_timer poll, quota_timer, clock_timer;
+	uint64_t slept_ms; /* boot time minus monotonic time when last looked at */
+	int64_t last_delta_s;
+	bool is_ready, is_started;
+
+	struct mutex lock; /* MUTEX_RANK_DRIVE; guards quota */
+	struct drive_quota quota;
+};
+
+/* --- graph as a source --- */
+
+static int source_root(void *arg, enum http_priority priority, graph_item_fn fn, void *fn_arg,
+		       struct graph_call **ret)
+{
+	struct drive *drive = arg;
+
+	return graph_get_root(drive->graph, drive->id, priority, fn, fn_arg, ret);
+}
+
+static int source_children(void *arg, const char *id, const char *link, enum http_priority priority,
+			   graph_page_fn fn, void *fn_arg, struct graph_call **ret)
+{
+	struct drive *drive = arg;
+
+	return graph_get_children(drive->graph, drive->id, id, link, priority, fn, fn_arg, ret);
+}
+
+static int source_delta(void *arg, const char *link, enum http_priority priority, graph_page_fn fn,
+			void *fn_arg, struct graph_call **ret)
+{
+	struct drive *drive = arg;
+
+	return graph_get_delta(drive->graph, drive->id, link, priority, fn, fn_arg, ret);
+}
+
+/* --- coherence --- */
+
+/* After each event: do what the state machine wants. */
+static void follow(struct drive *drive)
+{
+	struct coherence *c = &drive->coherence;
+	uint64_t now = loop_now_ms(drive->loop), at = coherence_poll_at_ms(c);
+
+	if (coherence_take_revoke(c))
+		drive->events.on_revoke(drive->events.arg);
+	listing_set_offline(drive->listing, c->state == COHERENCE_OFFLINE);
+	if (!delta_is_running(drive->delta))
+		loop_timer_arm(&drive->poll, at > now ? at - now : 0);
+}
+
+static void on_poll(void *arg)
+{
+	struct drive *drive = arg;
+
+	if (!delta_is_running(drive->delta))
+		delta_look(drive->delta, false);
+}
+
+static void ready(struct drive *drive, int error, const char *text)
+{
+	if (drive->is_ready)
+		return;
+	drive->is_ready = true;
+	drive->events.on_ready(drive->events.arg, error, text);
+}
+
+static void on_delta_end(void *arg, int error, bool offline, bool changed, uint64_t began_ms,
+			 const char *text)
+{
+	struct drive *drive = arg;
+	uint64_t now = loop_now_ms(drive->loop);
+
+	if (error == 0) {
+		drive->last_delta_s = clock_real_s();
+		coherence_on_delta(&drive->coherence, began_ms, changed, now);
+	} else {
+		coherence_on_delta_failed(&drive->coherence, offline, text, now);
+	}
+	follow(drive);
+	ready(drive, error, text);
+	if (error == 0 && drive->options.crawl)
+		crawl_start(drive->crawl);
+}
+
+static void on_reachable(void *arg, bool reachable)
+{
+	struct drive *drive = arg;
+	uint64_t now = loop_now_ms(drive->loop);
+
+	if (!drive->is_started)
+		return;
+	if (!reachable && drive->coherence.state != COHERENCE_OFFLINE)
+		coherence_on_delta_failed(&drive->coherence, true, "the service cannot be reached",
+					  now);
+	else if (reachable && drive->coherence.state == COHERENCE_OFFLINE)
+		loop_timer_arm(&drive->poll, 0);
+	else
+		return;
+	if (!reachable)
+		follow(drive);
+}
+
+/* --- the channel --- */
+
+static void on_endpoint(void *arg, const struct graph_result *result,
+			const struct item_subscription *sub)
+{
+	struct drive *drive = arg;
+	bool unsupported =
+		result->error == -EOPNOTSUPP || result->status == 403 || result->status == 404;
+	char reason[240];
+
+	drive->endpoint = NULL;
+	snprintf(reason, sizeof(reason), "no notification channel: %s", result->text);
+	live_set_endpoint(drive->live, result->error, unsupported, reason,
+			  sub ? sub->notification_url : NULL, sub ? sub->expires_ns : INT64_MIN);
+}
+
+static void get_endpoint(void *arg)
+{
+	struct drive *drive = arg;
+	int r = graph_get_subscription(drive->graph, drive->id, on_endpoint, drive,
+				       &drive->endpoint);
+
+	if (r < 0)
+		live_set_endpoint(drive->live, r, false, strerror(-r), NULL, INT64_MIN);
+}
+
+static void on_live(void *arg, enum live_event event, const char *reason)
+{
+	struct drive *drive = arg;
+	struct coherence *c = &drive->coherence;
+	uint64_t now = loop_now_ms(drive->loop);
+
+	switch (event) {
+	case LIVE_UP:
+		coherence_on_channel(c, COHERENCE_UP, "", now);
+		/* Also while a run is under way: that one began before the channel was up. */
+		delta_look(drive->delta, false);
+		break;
+	case LIVE_NOTIFICATION:
+		delta_look(drive->delta, true);
+		break;
+	case LIVE_SUSPECT:
+		coherence_on_channel(c, COHERENCE_LATE, reason, now);
+		break;
+	case LIVE_DOWN:
+		coherence_on_channel(c, COHERENCE_DOWN, reason, now);
+		break;
+	case LIVE_UNSUPPORTED:
+		coherence_on_channel(c, COHERENCE_NO_CHANNEL, reason, now);
+		break;
+	case LIVE_CONNECTING:
+		break;
+	}
+	follow(drive);
+	if (drive->events.on_live)
+		drive->events.on_live(drive->events.arg, event, reason);
+}
+
+/* --- quota and the clock --- */
+
+static void on_quota(void *arg, const struct graph_result *result, const struct item_drive *found)
+{
+	struct drive *drive = arg;
+
+	drive->quota_call = NULL;
+	loop_timer_arm(&drive->quota_timer, QUOTA_MS);
+	if (result->error)
+		return;
+	mutex_lock(&drive->lock);
+	drive->quota = (struct drive_quota){
+		.total = found->total,
+		.used = found->used,
+		.remaining = found->remaining,
+		.has_quota = found->has_quota,
+	};
+	mutex_unlock(&drive->lock);
+}
+
+static void on_quota_timer(void *arg)
+{
+	struct drive *drive = arg;
+	auto_free char *path = NULL;
+
+	if (asprintf(&path, "/drives/%s", drive->id) < 0) {
+		path = NULL;
+		return;
+	}
+	if (!drive->quota_call && graph_get_drive(drive->graph, path, HTTP_BACKGROUND, on_quota,
+						  drive, &drive->quota_call) < 0)
+		loop_timer_arm(&drive->quota_timer, QUOTA_MS);
+}
+
+static void on_clock(void *arg)
+{
+	struct drive *drive = arg;
+	uint64_t slept = clock_boot_ms() - clock_mono_ms();
+
+	if (slept > drive->slept_ms + SLEPT_MS) {
+		log_info("the machine slept for %llu s",
+			 (unsigned long long)((slept - drive->slept_ms) / 1000));
+		coherence_on_jump(&drive->coherence, loop_now_ms(drive->loop));
+		live_kick(drive->live);
+		follow(drive);
+	}
+	drive->slept_ms = slept;
+	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
+}
+
+static void on_page(void *arg, const struct item_page *page)
+{
+	struct drive *drive = arg;
+
+	drive->events.on_page(drive->events.arg, page);
+}
+
+/* --- life --- */
+
+static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
+{
+	const struct source source = {
+		.arg = drive,
+		.get_root = source_root,
+		.get_children = source_children,
+		.get_delta = source_delta,
+		.cancel = graph_cancel,
+	};
+	const struct drive_events *e = &drive->events;
+	int r;
+
+	if ((r = loop_timer_init(&drive->poll, drive->loop, on_poll, drive)) < 0 ||
+	    (r = loop_timer_init(&drive->quota_timer, drive->loop, on_quota_timer, drive)) < 0 ||
+	    (r = loop_timer_init(&drive->clock_timer, drive->loop, on_clock, drive)) < 0)
+		return r;
+	r = delta_new(drive->loop, store, drive->tree, &source, &drive->options.delta,
+		      &(struct delta_events){
+			      .arg = drive,
+			      .on_changes = e->on_changes,
+			      .changes_arg = e->arg,
+			      .on_page = e->on_page ? on_page : NULL,
+			      .on_end = on_delta_end,
+		      },
+		      &drive->delta);
+	if (r == 0)
+		r = listing_new(
+			drive->loop, store, drive->tree, &source,
+			&(struct listing_options){ .on_changes = e->on_changes, .arg = e->arg },
+			&drive->listing);
+	if (r == 0)
+		r = crawl_new(drive->loop, store, drive->tree, &source, e->on_changes, e->arg,
+			      &drive->crawl);
+	if (r == 0)
+		r = live_new(drive->loop, ws, &drive->options.live,
+			     &(struct live_events){
+				     .arg = drive,
+				     .get_endpoint = get_endpoint,
+				     .on_event = on_live,
+			     },
+			     &drive->live);
+	return r;
+}
+
+int drive_new(struct loop *loop, struct lane *store, struct graph *graph, struct ws *ws,
+	      struct tree *tree, const char *drive_id, const struct drive_options *options,
+	      const struct drive_events *events, struct drive **ret)
+{
+	struct drive *drive = calloc(1, sizeof(*drive));
+	int r;
+
+	if (!drive)
+		return -ENOMEM;
+	mutex_init(&drive->lock, MUTEX_RANK_DRIVE);
+	drive->loop = loop;
+	drive->graph = graph;
+	drive->tree = tree;
+	drive->options = *options;
+	drive->events = *events;
+	drive->slept_ms = clock_boot_ms() - clock_mono_ms();
+	coherence_init(&drive->coherence, &options->coherence, loop_now_ms(loop));
+	drive->id = strdup(drive_id);
+	r = drive->id ? make_engines(drive, store, ws) : -ENOMEM;
+	if (r < 0) {
+		drive_free(drive);
+		return r;
+	}
+	graph_on_reachable(graph, on_reachable, drive);
+	*ret = drive;
+	return 0;
+}
+
+void drive_free(struct drive *drive)
+{
+	if (!drive)
+		return;
+	graph_on_reachable(drive->graph, NULL, NULL);
+	graph_cancel(drive->endpoint);
+	graph_cancel(drive->quota_call);
+	loop_timer_fini(&drive->poll);
+	loop_timer_fini(&drive->quota_timer);
+	loop_timer_fini(&drive->clock_timer);
+	live_free(drive->live);
+	crawl_free(drive->crawl);
+	listing_free(drive->listing);
+	delta_free(drive->delta);
+	mutex_fini(&drive->lock);
+	free(drive->id);
+	free(drive);
+}
+
+void drive_start(struct drive *drive)
+{
+	auto_free char *link = NULL;
+
+	drive->is_started = true;
+	/* A tree that was in step once can be shown at once, also without the service. */
+	if (tree_kv_get(drive->tree, TREE_KV_DELTA_LINK, &link) == 0)
+		ready(drive, 0, "");
+	delta_look(drive->delta, false);
+	live_start(drive->live);
+	loop_timer_arm(&drive->quota_timer, 0);
+	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
+}
+
+void drive_look(struct drive *drive)
+{
+	delta_look(drive->delta, true);
+}
+
+struct listing *drive_listing(struct drive *drive)
+{
+	return drive->listing;
+}
+
+bool drive_is_offline(const struct drive *drive)
+{
+	return drive->coherence.state == COHERENCE_OFFLINE;
+}
+
+uint64_t drive_lease_ms(const struct drive *drive)
+{
+	return coherence_lease_ms(&drive->coherence);
+}
+
+void drive_get_quota(struct drive *drive, struct drive_quota *ret)
+{
+	mutex_lock(&drive->lock);
+	*ret = drive->quota;
+	mutex_unlock(&drive->lock);
+}
+
+void drive_get_status(struct drive *drive, struct drive_status *ret)
+{
+	*ret = (struct drive_status){
+		.state = coherence_word(&drive->coherence),
+		.reason = drive->coherence.reason,
+		.url_host = live_host(drive->live),
+		.connected_since_s = live_connected_since_s(drive->live),
+		.last_notification_s = live_last_notification_s(drive->live),
+		.last_delta_s = drive->last_delta_s,
+		.is_crawling = crawl_is_running(drive->crawl),
+		.crawl_items_n = crawl_items_n(drive->crawl),
+	};
+}
