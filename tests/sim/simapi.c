@@ -492,7 +492,9 @@ static void add_usual_headers(const struct simreq *req, struct simreply *reply)
 	simid_guid(next++ << 16, guid);
 	simhttp_header(reply, "OData-Version", "4.0");
 	simhttp_header(reply, "Cache-Control", "no-store");
-	simhttp_header(reply, "request-id", "%s", guid);
+	/* An error has its own already, the same as in its body. */
+	if (!strstr(reply->heads.data, "request-id:"))
+		simhttp_header(reply, "request-id", "%s", guid);
 	simhttp_header(reply, "client-request-id", "%s", client_id ? client_id : guid);
 }
 
@@ -503,13 +505,11 @@ static void process(struct sim *s, struct simreq *req, struct simreply *reply,
 		simlogin_answer(s, req, reply, r->class);
 		return;
 	}
-	add_usual_headers(req, reply);
-	if (strncmp(req->path, "/v1.0/", 6) != 0) {
+	if (strncmp(req->path, "/v1.0/", 6) != 0)
 		sim_error(reply, req, 404, "BadRequest", NULL, "No such version of the API.");
-		return;
-	}
-	if (simlogin_check(s, req, reply))
+	else if (simlogin_check(s, req, reply))
 		answer_route(s, req, reply, r);
+	add_usual_headers(req, reply);
 }
 
 void simapi_answer(struct sim *s, struct simreq *req, struct simreply *reply)

@@ -584,7 +584,6 @@ void simengine_notify(struct simengine *e, unsigned drive)
 	if (sub->drive != drive || !has_joined_it || e->is_silent ||
 	    (sub->until_ms && simtree_now_ns() / 1000000 >= sub->until_ms))
 		return;
-	simjson_text(&text, "4");
 	write_event(e, &text);
 	for (unsigned i = 0; i <= e->k->knobs.duplicates; i++) {
 		simengine_send_text(e, text.data, text.len);
