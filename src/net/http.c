@@ -2,7 +2,9 @@
 #include "http.h"
 
 #include "buf.h"
+#include "head.h"
 #include "log.h"
+#include "multi.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -15,17 +17,10 @@ enum {
 	SLOTS_CONTENT = 8,
 	SLOTS_PERSON = 2, /* of each class, kept free of everything else */
 	CONNECT_MS = 8000,
-	HEAD_MAX = 64 * 1024,
-	HEADER_KEPT_MAX = 16 * 1024,
 	IDLE_S = 118,
-};
-
-enum header { H_TYPE, H_RANGE, H_ETAG, H_LOCATION, H_RETRY, H_REQUEST_ID, H_WWW, HEADERS_N };
-
-static const char *const header_names[HEADERS_N] = {
-	[H_TYPE] = "content-type",    [H_RANGE] = "content-range", [H_ETAG] = "etag",
-	[H_LOCATION] = "location",    [H_RETRY] = "retry-after",   [H_REQUEST_ID] = "request-id",
-	[H_WWW] = "www-authenticate",
+	/* Content that trickles slower than this is given up: a stall by another name. */
+	TRICKLE_BYTES_S = 512,
+	TRICKLE_S = 60,
 };
 
 struct http_request {
@@ -36,28 +31,19 @@ struct http_request {
 	struct http_spec spec; /* strings in it are NULL or owned */
 	char *body_copy;
 	bool is_running;
-	bool in_callback;
+	bool is_doomed; /* cancelled from inside libcurl; on http->doomed until it returns */
 	int callback_error;
 
-	char *kept[HEADERS_N]; /* headers of the reply */
-	size_t head_bytes;
+	struct head head;
 	bool head_told;
 	struct buf body;
 	uint64_t received, last_byte_ms;
 	struct loop_timer deadline, stall;
 };
 
-/* A socket that libcurl wants watched. */
-struct watched {
-	uv_poll_t poll;
-	struct http *http;
-	curl_socket_t fd;
-};
-
 struct http {
 	struct loop *loop;
-	CURLM *multi;
-	struct loop_timer timer; /* libcurl's */
+	struct multi *multi;
 	char *ca_file, *user_agent;
 	bool http1_only;
 	struct list queued[HTTP_PRIORITIES];
@@ -66,6 +52,7 @@ struct http {
 	unsigned busy[HTTP_CLASSES], busy_others[HTTP_CLASSES];
 	uint64_t started_n[HTTP_CLASSES];
 	bool is_starting;
+	struct list doomed; /* cancelled while libcurl was on the stack */
 };
 
 static void start_queued(struct http *http);
@@ -129,8 +116,7 @@ static void request_free(struct http_request *req)
 	if (req->easy)
 		curl_easy_cleanup(req->easy);
 	curl_slist_free_all(req->headers);
-	for (size_t i = 0; i < HEADERS_N; i++)
-		free(req->kept[i]);
+	head_fini(&req->head);
 	buf_fini(&req->body);
 	if (req->body_copy)
 		explicit_bzero(req->body_copy, req->spec.body_len);
@@ -148,7 +134,7 @@ static void detach(struct http_request *req)
 	if (!req->is_running)
 		return;
 	req->is_running = false;
-	(void)curl_multi_remove_handle(http->multi, req->easy);
+	(void)curl_multi_remove_handle(multi_get(http->multi), req->easy);
 	http->busy[class]--;
 	if (req->spec.priority != HTTP_PERSON)
 		http->busy_others[class]--;
@@ -156,21 +142,13 @@ static void detach(struct http_request *req)
 
 static struct http_head head_of(struct http_request *req)
 {
-	struct http_head head = {
-		.content_length = -1,
-		.content_type = req->kept[H_TYPE],
-		.content_range = req->kept[H_RANGE],
-		.etag = req->kept[H_ETAG],
-		.location = req->kept[H_LOCATION],
-		.retry_after = req->kept[H_RETRY],
-		.request_id = req->kept[H_REQUEST_ID],
-		.www_authenticate = req->kept[H_WWW],
-	};
+	struct http_head head = { .content_length = -1 };
 	curl_off_t length = -1;
 
 	(void)curl_easy_getinfo(req->easy, CURLINFO_RESPONSE_CODE, &head.status);
 	(void)curl_easy_getinfo(req->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	head.content_length = length;
+	head_get(&req->head, &head);
 	return head;
 }
 
@@ -235,50 +213,19 @@ static void on_stall(void *arg)
 		loop_timer_arm(&req->stall, req->spec.stall_ms - quiet_ms);
 }
 
-static void keep_header(struct http_request *req, const char *line, size_t len)
-{
-	const char *colon = memchr(line, ':', len);
-	size_t name_len, value_len;
-	const char *value;
-
-	if (!colon)
-		return;
-	name_len = (size_t)(colon - line);
-	value = colon + 1;
-	value_len = len - name_len - 1;
-	while (value_len > 0 && (*value == ' ' || *value == '\t'))
-		value++, value_len--;
-	while (value_len > 0 && strchr(" \t\r\n", value[value_len - 1]))
-		value_len--;
-	if (value_len > HEADER_KEPT_MAX || memchr(value, '\0', value_len))
-		return;
-	for (size_t i = 0; i < HEADERS_N; i++) {
-		if (strlen(header_names[i]) != name_len ||
-		    strncasecmp(header_names[i], line, name_len) != 0)
-			continue;
-		free(req->kept[i]);
-		req->kept[i] = strndup(value, value_len);
-	}
-}
-
 static size_t on_header(char *data, size_t size, size_t n, void *arg)
 {
 	struct http_request *req = arg;
+	int r;
 
+	if (req->is_doomed)
+		return 0;
 	req->last_byte_ms = loop_now_ms(req->http->loop);
-	req->head_bytes += size * n;
-	if (req->head_bytes > HEAD_MAX) {
-		req->callback_error = -EFBIG;
+	r = head_add_line(&req->head, data, size * n);
+	if (r < 0) {
+		req->callback_error = r;
 		return 0;
 	}
-	/* A new status line (after 100, or a proxy's CONNECT): what came before is not the reply's.
-	 */
-	if (size * n >= 5 && memcmp(data, "HTTP/", 5) == 0)
-		for (size_t i = 0; i < HEADERS_N; i++) {
-			free(req->kept[i]);
-			req->kept[i] = NULL;
-		}
-	keep_header(req, data, size * n);
 	return size * n;
 }
 
@@ -299,23 +246,23 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	size_t len = size * n;
 	int r;
 
+	if (req->is_doomed)
+		return 0;
 	req->last_byte_ms = loop_now_ms(req->http->loop);
 	req->received += len;
 	if (req->received > req->spec.max_body) {
 		req->callback_error = -EFBIG;
 		return 0;
 	}
-	req->in_callback = true;
 	r = tell_head(req);
-	if (r == 0)
+	if (r == 0 && !req->is_doomed)
 		r = req->spec.on_data ? req->spec.on_data(req->spec.arg, data, len)
 				      : buf_append(&req->body, data, len);
-	req->in_callback = false;
 	if (r < 0) {
 		req->callback_error = r;
 		return 0;
 	}
-	return len;
+	return req->is_doomed ? 0 : len;
 }
 
 static bool has_control(const char *s)
@@ -340,7 +287,7 @@ static int add_header(struct http_request *req, const char *line)
 	return 0;
 }
 
-static void set_transport(struct http_request *req)
+static void set_transport(struct http_request *req, bool is_tls)
 {
 	struct http *http = req->http;
 	CURL *easy = req->easy;
@@ -356,13 +303,19 @@ static void set_transport(struct http_request *req)
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, http->user_agent);
 	if (http->ca_file)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
-	if (req->spec.host_class == HTTP_CONTENT || http->http1_only) {
+	if (req->spec.host_class == HTTP_CONTENT || http->http1_only || !is_tls) {
 		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-		curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L * 1024);
 	} else {
 		curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-		/* Wait for the one connection rather than opening another. */
+		/* Wait for the one connection rather than opening another. Without TLS nothing
+		 * tells at connect that there will be no HTTP/2, and all would wait for the first
+		 * reply. */
 		curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+	}
+	if (req->spec.host_class == HTTP_CONTENT) {
+		curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L * 1024);
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, (long)TRICKLE_BYTES_S);
+		curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)TRICKLE_S);
 	}
 }
 
@@ -408,7 +361,7 @@ static int prepare(struct http_request *req, const struct http_spec *spec)
 		return -ENOMEM;
 	if (curl_easy_setopt(req->easy, CURLOPT_URL, spec->url) != CURLE_OK)
 		return -ENOMEM;
-	set_transport(req);
+	set_transport(req, strncasecmp(spec->url, "https:", 6) == 0);
 	r = set_message(req, spec);
 	if (r < 0)
 		return r;
@@ -459,9 +412,26 @@ void http_cancel(struct http_request *req)
 {
 	struct http *http = req->http;
 
+	if (multi_is_inside(http->multi)) {
+		req->is_doomed = true;
+		list_del(&req->node);
+		list_add_tail(&http->doomed, &req->node);
+		return;
+	}
 	detach(req);
 	request_free(req);
 	start_queued(http);
+}
+
+static void free_doomed(struct http *http)
+{
+	while (!list_empty(&http->doomed)) {
+		struct http_request *req =
+			container_of(http->doomed.next, struct http_request, node);
+
+		detach(req);
+		request_free(req);
+	}
 }
 
 /* --- slots --- */
@@ -492,13 +462,13 @@ static void start(struct http_request *req)
 	req->last_byte_ms = loop_now_ms(http->loop);
 	loop_timer_arm(&req->stall, req->spec.stall_ms);
 	/* This only arms libcurl's timer; the work is done from the loop. */
-	if (curl_multi_add_handle(http->multi, req->easy) != CURLM_OK)
+	if (curl_multi_add_handle(multi_get(http->multi), req->easy) != CURLM_OK)
 		loop_timer_arm(&req->deadline, 0);
 }
 
 static void start_queued(struct http *http)
 {
-	if (http->is_starting)
+	if (http->is_starting || multi_is_inside(http->multi))
 		return;
 	http->is_starting = true;
 	for (int priority = 0; priority < HTTP_PRIORITIES; priority++) {
@@ -512,102 +482,47 @@ static void start_queued(struct http *http)
 	http->is_starting = false;
 }
 
-/* --- libcurl on the loop --- */
+/* --- the ends --- */
 
-static void check_done(struct http *http)
+/* The end of one transfer, as libcurl sees it. */
+static void on_transfer_done(struct http *http, struct http_request *req, CURLcode code)
 {
+	int error = req->callback_error ? req->callback_error : error_of(code);
+
+	/* A connection that ends within the head is an empty reply to libcurl. */
+	if (error == 0 && !req->head.ended)
+		error = -EBADMSG;
+	/* The service was there: a reply that breaks off does not make anyone offline. */
+	if (error == -ENETDOWN && req->head.ended)
+		error = -EBADMSG;
+	/* An empty body: nobody was told of the head yet. */
+	if (error == 0) {
+		multi_set_inside(http->multi, true);
+		error = tell_head(req);
+		multi_set_inside(http->multi, false);
+	}
+	if (!req->is_doomed)
+		finish(req, error);
+	free_doomed(http);
+}
+
+static void on_turn(void *arg)
+{
+	struct http *http = arg;
 	CURLMsg *msg;
 	int left;
 
-	while ((msg = curl_multi_info_read(http->multi, &left))) {
+	free_doomed(http);
+	while ((msg = curl_multi_info_read(multi_get(http->multi), &left))) {
 		struct http_request *req;
-		CURLcode code;
-		int error;
+		CURLcode code = msg->data.result;
 
 		if (msg->msg != CURLMSG_DONE)
 			continue;
-		code = msg->data.result;
 		curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&req);
-		error = req->callback_error ? req->callback_error : error_of(code);
-		/* An empty body: nobody was told of the head yet. */
-		if (error == 0)
-			error = tell_head(req);
-		finish(req, error);
+		on_transfer_done(http, req, code);
 	}
-}
-
-static void on_curl_timer(void *arg)
-{
-	struct http *http = arg;
-	int running;
-
-	(void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	check_done(http);
-}
-
-static int set_timer(CURLM *multi, long timeout_ms, void *arg)
-{
-	struct http *http = arg;
-
-	if (timeout_ms < 0)
-		loop_timer_disarm(&http->timer);
-	else
-		loop_timer_arm(&http->timer, (uint64_t)timeout_ms);
-	return 0;
-}
-
-static void on_ready(uv_poll_t *poll, int status, int events)
-{
-	struct watched *w = container_of(poll, struct watched, poll);
-	struct http *http = w->http;
-	int flags = 0, running;
-
-	if (status < 0)
-		flags |= CURL_CSELECT_ERR;
-	if (events & UV_READABLE)
-		flags |= CURL_CSELECT_IN;
-	if (events & UV_WRITABLE)
-		flags |= CURL_CSELECT_OUT;
-	(void)curl_multi_socket_action(http->multi, w->fd, flags, &running);
-	check_done(http);
-}
-
-static void free_watched(uv_handle_t *handle)
-{
-	free(container_of((uv_poll_t *)handle, struct watched, poll));
-}
-
-static int set_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socketp)
-{
-	struct http *http = arg;
-	struct watched *w = socketp;
-	int events = 0;
-
-	if (what == CURL_POLL_REMOVE) {
-		if (w) {
-			uv_poll_stop(&w->poll);
-			uv_close((uv_handle_t *)&w->poll, free_watched);
-		}
-		(void)curl_multi_assign(http->multi, fd, NULL);
-		return 0;
-	}
-	if (!w) {
-		w = calloc(1, sizeof(*w));
-		if (!w)
-			return -1;
-		w->http = http;
-		w->fd = fd;
-		if (uv_poll_init_socket(loop_uv(http->loop), &w->poll, fd) < 0) {
-			free(w);
-			return -1;
-		}
-		(void)curl_multi_assign(http->multi, fd, w);
-	}
-	if (what & CURL_POLL_IN)
-		events |= UV_READABLE;
-	if (what & CURL_POLL_OUT)
-		events |= UV_WRITABLE;
-	return uv_poll_start(&w->poll, events, on_ready) < 0 ? -1 : 0;
+	start_queued(http);
 }
 
 int http_new(struct loop *loop, const struct http_options *options, struct http **ret)
@@ -621,6 +536,7 @@ int http_new(struct loop *loop, const struct http_options *options, struct http 
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
 	http->loop = loop;
 	list_init(&http->running);
+	list_init(&http->doomed);
 	for (int i = 0; i < HTTP_PRIORITIES; i++)
 		list_init(&http->queued[i]);
 	http->slots[HTTP_API] = options->slots[HTTP_API] ? options->slots[HTTP_API] : SLOTS_API;
@@ -629,17 +545,11 @@ int http_new(struct loop *loop, const struct http_options *options, struct http 
 	http->http1_only = options->http1_only;
 	http->user_agent = strdup(options->user_agent);
 	http->ca_file = options->ca_file ? strdup(options->ca_file) : NULL;
-	http->multi = curl_multi_init();
-	r = loop_timer_init(&http->timer, loop, on_curl_timer, http);
-	if (r < 0 || !http->multi || !http->user_agent || (options->ca_file && !http->ca_file)) {
+	r = multi_new(loop, on_turn, http, &http->multi);
+	if (r < 0 || !http->user_agent || (options->ca_file && !http->ca_file)) {
 		http_free(http);
 		return -ENOMEM;
 	}
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, set_socket);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
 	*ret = http;
 	return 0;
 }
@@ -648,9 +558,7 @@ void http_free(struct http *http)
 {
 	if (!http)
 		return;
-	if (http->multi)
-		curl_multi_cleanup(http->multi);
-	loop_timer_fini(&http->timer);
+	multi_free(http->multi);
 	free(http->ca_file);
 	free(http->user_agent);
 	free(http);

@@ -82,8 +82,7 @@ struct http_spec {
  * or header not allowed; -ENOMEM. ret is valid until on_done returns or http_cancel(). */
 must_check int http_start(struct http *http, const struct http_spec *spec,
 			  struct http_request **ret);
-/* No callback after this. Not from inside on_head or on_data of the same request (return a
- * negative number there instead). */
+/* No callback after this. From anywhere but the request's own on_done. */
 void http_cancel(struct http_request *request);
 
 /* May this URL be requested at all? https, or http to a loopback address; no userinfo. */
