@@ -1,0 +1,334 @@
+#define LOG_MODULE "cache"
+#include "cache_disk.h"
+
+#include "log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+enum { HEX_N = 16, NAME_MAX_N = 32, TEXT_MAX = 256 };
+
+static const char running_file[] = "running", epoch_file[] = "epoch";
+
+int cache_disk_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		ssize_t n = pread(fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			return -ENODATA;
+		buf = (char *)buf + n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+int cache_disk_pwrite(int fd, const void *buf, size_t len, uint64_t off)
+{
+	while (len > 0) {
+		ssize_t n = pwrite(fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		buf = (const char *)buf + n;
+		len -= (size_t)n;
+		off += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* --- the two small files --- */
+
+static int read_text(int dir_fd, const char *name, char ret[TEXT_MAX])
+{
+	auto_close int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, ret, TEXT_MAX - 1);
+	if (n < 0)
+		return -errno;
+	ret[n] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	return 0;
+}
+
+static int write_text(int dir_fd, const char *name, const char *text)
+{
+	auto_close int fd =
+		openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = cache_disk_pwrite(fd, text, strlen(text), 0);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
+	return r;
+}
+
+static int read_boot(char ret[TEXT_MAX])
+{
+	return read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", ret);
+}
+
+/* --- the tree of folders --- */
+
+static bool is_hex(const char *s, size_t n)
+{
+	return strspn(s, "0123456789abcdef") >= n;
+}
+
+static bool is_fanout(const char *name)
+{
+	return strlen(name) == 2 && is_hex(name, 2);
+}
+
+/* "0123456789abcdef" or the same with ".map". */
+static bool parse_name(const char *name, uint64_t *ret_cid, bool *ret_map)
+{
+	if (!is_hex(name, HEX_N) || (name[HEX_N] != '\0' && strcmp(name + HEX_N, ".map") != 0))
+		return false;
+	*ret_cid = strtoull(name, NULL, 16);
+	*ret_map = name[HEX_N] != '\0';
+	return true;
+}
+
+static void format_fanout(uint64_t cid, char ret[3])
+{
+	snprintf(ret, 3, "%02x", (unsigned)(cid & 0xff));
+}
+
+static void format_name(uint64_t cid, bool map, char ret[NAME_MAX_N])
+{
+	snprintf(ret, NAME_MAX_N, "%016" PRIx64 "%s", cid, map ? ".map" : "");
+}
+
+static int open_fanout(int dir_fd, uint64_t cid, bool create)
+{
+	char name[3];
+	int fd;
+
+	format_fanout(cid, name);
+	if (create && mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static DIR *open_listing(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
+}
+
+static void close_listing(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* Calls fn with each file of ours; it may remove files. */
+static int walk(int dir_fd, int (*fn)(int fd, const char *name, uint64_t cid, bool map, void *arg),
+		void *arg)
+{
+	auto_call(close_listing) DIR *top = open_listing(dir_fd, ".");
+	struct dirent *d, *e;
+	int r = 0;
+
+	if (!top)
+		return -errno;
+	while (r == 0 && (d = readdir(top))) {
+		auto_call(close_listing) DIR *dir = NULL;
+		uint64_t cid;
+		bool map;
+
+		if (!is_fanout(d->d_name) || !(dir = open_listing(dir_fd, d->d_name)))
+			continue;
+		while (r == 0 && (e = readdir(dir))) {
+			if (parse_name(e->d_name, &cid, &map))
+				r = fn(dirfd(dir), e->d_name, cid, map, arg);
+		}
+	}
+	return r;
+}
+
+static int wipe_one(int fd, const char *name, uint64_t cid, bool map, void *arg)
+{
+	return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* --- begin and end --- */
+
+/* May the contents be believed? */
+static bool is_usable(int dir_fd, const char *epoch, const char *boot)
+{
+	char text[TEXT_MAX];
+	int r = read_text(dir_fd, epoch_file, text);
+
+	if (r < 0 || strcmp(text, epoch) != 0) {
+		if (r != -ENOENT)
+			log_info("cached contents belong to another tree: thrown away");
+		return false;
+	}
+	r = read_text(dir_fd, running_file, text);
+	if (r == -ENOENT || (r == 0 && boot[0] && strcmp(text, boot) == 0))
+		return true;
+	log_warn("the machine stopped while contents were being cached: thrown away");
+	return false;
+}
+
+int cache_disk_begin(int dir_fd, const char *epoch)
+{
+	char boot[TEXT_MAX];
+	int r = 0;
+
+	if (flock(dir_fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	/* Without the boot's name a killed process cannot be told from a crash. */
+	if (read_boot(boot) < 0)
+		boot[0] = '\0';
+	if (!is_usable(dir_fd, epoch, boot))
+		r = walk(dir_fd, wipe_one, NULL);
+	if (r == 0)
+		r = write_text(dir_fd, running_file, boot);
+	if (r == 0)
+		r = write_text(dir_fd, epoch_file, epoch);
+	if (r == 0 && fsync(dir_fd) < 0)
+		r = -errno;
+	if (r < 0)
+		(void)flock(dir_fd, LOCK_UN);
+	return r;
+}
+
+void cache_disk_end(int dir_fd)
+{
+	if (syncfs(dir_fd) == 0 && unlinkat(dir_fd, running_file, 0) == 0)
+		(void)fsync(dir_fd);
+	(void)flock(dir_fd, LOCK_UN);
+}
+
+/* --- contents --- */
+
+struct scan {
+	cache_disk_fn fn;
+	void *arg;
+};
+
+static int scan_one(int fd, const char *name, uint64_t cid, bool map, void *arg)
+{
+	struct scan *scan = arg;
+	struct stat data, twin;
+	char other[NAME_MAX_N];
+
+	format_name(cid, !map, other);
+	if (fstatat(fd, other, &twin, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(twin.st_mode)) {
+		(void)unlinkat(fd, name, 0);
+		return 0;
+	}
+	if (!map || fstatat(fd, other, &data, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    fstatat(fd, name, &twin, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	return scan->fn(scan->arg, cid, (uint64_t)data.st_blocks * 512,
+			(int64_t)twin.st_mtim.tv_sec * 1000000000 + twin.st_mtim.tv_nsec);
+}
+
+int cache_disk_scan(int dir_fd, cache_disk_fn fn, void *arg)
+{
+	return walk(dir_fd, scan_one, &(struct scan){ fn, arg });
+}
+
+int cache_disk_open(int dir_fd, uint64_t cid, int *ret_fd, int *ret_map_fd)
+{
+	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+	auto_close int dir = open_fanout(dir_fd, cid, false);
+	auto_close int fd = -1;
+	char name[NAME_MAX_N];
+	int map_fd;
+
+	if (dir < 0)
+		return dir;
+	format_name(cid, false, name);
+	fd = openat(dir, name, flags);
+	if (fd < 0)
+		return -errno;
+	format_name(cid, true, name);
+	map_fd = openat(dir, name, flags);
+	if (map_fd < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	*ret_map_fd = map_fd;
+	return 0;
+}
+
+static int create_one(int dir, uint64_t cid, bool map, uint64_t length)
+{
+	char name[NAME_MAX_N];
+	int fd, r;
+
+	format_name(cid, map, name);
+	if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+		return -errno;
+	fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)length) == 0)
+		return fd;
+	r = -errno;
+	close(fd);
+	return r;
+}
+
+int cache_disk_create(int dir_fd, const struct cache_disk_header *header, uint64_t blocks_n,
+		      int *ret_fd, int *ret_map_fd)
+{
+	auto_close int dir = open_fanout(dir_fd, header->cid, true);
+	auto_close int fd = -1, map_fd = -1;
+	int r;
+
+	if (dir < 0)
+		return dir;
+	fd = create_one(dir, header->cid, false, header->size);
+	map_fd = fd < 0 ? fd : create_one(dir, header->cid, true, sizeof(*header) + blocks_n);
+	r = map_fd < 0 ? map_fd : cache_disk_pwrite(map_fd, header, sizeof(*header), 0);
+	if (r < 0) {
+		cache_disk_remove(dir_fd, header->cid);
+		return r;
+	}
+	*ret_fd = take_fd(&fd);
+	*ret_map_fd = take_fd(&map_fd);
+	return 0;
+}
+
+void cache_disk_remove(int dir_fd, uint64_t cid)
+{
+	auto_close int dir = open_fanout(dir_fd, cid, false);
+	char name[NAME_MAX_N];
+
+	if (dir < 0)
+		return;
+	/* The map first: data without a map is nothing. */
+	format_name(cid, true, name);
+	(void)unlinkat(dir, name, 0);
+	format_name(cid, false, name);
+	(void)unlinkat(dir, name, 0);
+}
