@@ -21,6 +21,7 @@
 /* The whole order, outermost first. A new mutex gets its own line. */
 enum mutex_rank {
 	MUTEX_RANK_PARK = 1, /* fs/park: parked requests */
+	MUTEX_RANK_REPLAY,   /* fs/replay: what replaying threads do */
 	MUTEX_RANK_NOTIFY,   /* fs/notify: job queue */
 	MUTEX_RANK_LISTING,  /* sync/listing: who waits for a directory */
 	MUTEX_RANK_INODES,   /* sync/inodes: what the kernel holds */

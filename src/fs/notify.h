@@ -40,3 +40,32 @@ void notify_push_all(struct notify *notify);
 /* Around a request of directory dir that is parked for the network. Any thread. */
 void notify_park_begin(struct notify *notify, uint64_t dir);
 void notify_park_end(struct notify *notify, uint64_t dir);
+
+struct fuse_session;
+struct inodes;
+struct tree;
+struct replay;
+
+struct notify_options {
+	struct inodes *inodes;
+	struct tree *tree;
+	struct replay *replay; /* the expectations that the operations look into */
+	const char *mountpoint;
+};
+
+struct notify_stats {
+	uint64_t replays_n;   /* changes raised as events */
+	uint64_t fallbacks_n; /* lost races: invalidated instead */
+	uint64_t bulks_n;
+	unsigned waiting_n;
+};
+
+/* Made before the session; told of it by notify_start(), when the mount answers. */
+must_check int notify_new(const struct notify_options *options, struct notify **ret);
+must_check int notify_start(struct notify *notify, struct fuse_session *session);
+/* No notification after this; joins the threads. Parked requests must be answered first. */
+void notify_stop(struct notify *notify);
+void notify_free(struct notify *notify);
+void notify_get_stats(struct notify *notify, struct notify_stats *ret);
+/* Waits until nothing is left to tell; for tests. */
+void notify_settle(struct notify *notify);
