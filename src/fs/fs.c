@@ -1,0 +1,271 @@
+#define LOG_MODULE "fs"
+#include "fs.h"
+
+#include "log.h"
+#include "ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FUSE_THREADS = 2 };
+
+static void on_interrupt(fuse_req_t req, void *data)
+{
+	struct fs *fs = fuse_req_userdata(req);
+
+	park_interrupt(fs->park, (uint64_t)(uintptr_t)data);
+}
+
+/* --- the mount point --- */
+
+static bool is_our_dead_mount(const char *path)
+{
+	FILE *f = fopen("/proc/self/mounts", "re");
+	char line[8192];
+	bool found = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		char *save, *source = strtok_r(line, " ", &save);
+		char *target = strtok_r(NULL, " ", &save), *type = strtok_r(NULL, " ", &save);
+
+		if (source && target && type && strcmp(target, path) == 0)
+			found = strcmp(type, "fuse.graphfs") == 0;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int take_away(const char *path)
+{
+	if (umount2(path, MNT_DETACH) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -errno;
+	/* Not root: the helper that mounted it may unmount it. */
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		execlp("fusermount3", "fusermount3", "-u", "-z", "--", path, (char *)NULL);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -EPERM;
+}
+
+static int check_mountpoint(const char *path)
+{
+	struct stat st;
+	int r;
+
+	if (stat(path, &st) < 0 && errno == ENOTCONN) {
+		if (!is_our_dead_mount(path)) {
+			log_error("%s: a dead mount of another filesystem is in the way", path);
+			return -EBUSY;
+		}
+		log_info("%s: taking away the dead mount of an earlier daemon", path);
+		r = take_away(path);
+		if (r < 0) {
+			log_error("%s: the dead mount cannot be taken away: %s", path,
+				  strerror(-r));
+			return r;
+		}
+	}
+	if (stat(path, &st) < 0) {
+		log_error("%s: %s", path, strerror(errno));
+		return -errno;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		log_error("%s: not a directory", path);
+		return -ENOTDIR;
+	}
+	if (is_our_dead_mount(path)) {
+		log_error("%s: graphfs is mounted there already", path);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+/* --- the session --- */
+
+static int make_session(struct fs *fs)
+{
+	const struct fs_options *o = &fs->options;
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+	auto_free char *name = NULL;
+	int r = -ENOMEM;
+
+	if (asprintf(&name, "fsname=%s,subtype=graphfs,max_read=1048576", o->name) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	if (fuse_opt_add_arg(&args, "graphfs") == 0 && fuse_opt_add_arg(&args, "-o") == 0 &&
+	    fuse_opt_add_arg(&args, name) == 0 &&
+	    (!o->fuse_options || (fuse_opt_add_arg(&args, "-o") == 0 &&
+				  fuse_opt_add_arg(&args, o->fuse_options) == 0))) {
+		fs->session = fuse_session_new(&args, &ops_table, sizeof(ops_table), fs);
+		r = fs->session ? 0 : -EINVAL;
+	}
+	fuse_opt_free_args(&args);
+	if (r == -EINVAL)
+		log_error("a mount option is not known: %s",
+			  o->fuse_options ? o->fuse_options : "");
+	if (r == 0 && fuse_session_mount(fs->session, o->mountpoint) != 0) {
+		log_error("%s cannot be mounted on", o->mountpoint);
+		fuse_session_destroy(fs->session);
+		fs->session = NULL;
+		r = -EACCES;
+	}
+	return r;
+}
+
+static int make_parts(struct fs *fs)
+{
+	int r = replay_new(&fs->replay);
+
+	if (r == 0)
+		r = notify_new(&(struct notify_options){ .inodes = fs->options.inodes,
+							 .tree = fs->options.tree,
+							 .replay = fs->replay,
+							 .mountpoint = fs->options.mountpoint },
+			       &fs->notify);
+	if (r == 0)
+		r = park_new(fs->notify, on_interrupt, &fs->park);
+	if (r == 0 && pipe2(fs->stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
+		r = -errno;
+	return r;
+}
+
+int fs_new(const struct fs_options *options, struct fs **ret)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	int r = check_mountpoint(options->mountpoint);
+
+	if (!fs || r < 0) {
+		free(fs);
+		return r < 0 ? r : -ENOMEM;
+	}
+	fs->stop_pipe[0] = fs->stop_pipe[1] = -1;
+	fs->options = *options;
+	fs->options.mountpoint = strdup(options->mountpoint);
+	fs->options.name = strdup(options->name);
+	fs->options.fuse_options = options->fuse_options ? strdup(options->fuse_options) : NULL;
+	r = make_parts(fs);
+	if (r == 0)
+		r = make_session(fs);
+	if (r < 0) {
+		fs_free(fs);
+		return r;
+	}
+	*ret = fs;
+	return 0;
+}
+
+void fs_free(struct fs *fs)
+{
+	if (!fs)
+		return;
+	if (fs->session)
+		fuse_session_destroy(fs->session);
+	park_free(fs->park);
+	notify_free(fs->notify);
+	replay_free(fs->replay);
+	for (int i = 0; i < 2; i++)
+		if (fs->stop_pipe[i] >= 0)
+			close(fs->stop_pipe[i]);
+	free((char *)fs->options.mountpoint);
+	free((char *)fs->options.name);
+	free((char *)fs->options.fuse_options);
+	free(fs);
+}
+
+void fs_stop(struct fs *fs)
+{
+	/* A full pipe says the same. */
+	if (write(fs->stop_pipe[1], "x", 1) < 0)
+		return;
+}
+
+static void *serve(void *arg)
+{
+	struct fs *fs = arg;
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int r;
+
+	fuse_loop_cfg_set_max_threads(config, FUSE_THREADS);
+	fuse_loop_cfg_set_clone_fd(config, 0);
+	r = fuse_session_loop_mt(fs->session, config);
+	fuse_loop_cfg_destroy(config);
+	fs_stop(fs);
+	return (void *)(intptr_t)r;
+}
+
+/* The mount must be there for the threads that replay through it: they start with it. */
+static int start_notifier(struct fs *fs)
+{
+	int r = notify_start(fs->notify, fs->session);
+
+	if (r < 0)
+		log_error("the notifier's threads cannot be started: %s", strerror(-r));
+	return r;
+}
+
+/* The threads of the session wait in read(2): one request wakes one of them, which sees the flag
+ * and ends the others. */
+static void end_session(struct fs *fs)
+{
+	struct statvfs st;
+
+	fuse_session_exit(fs->session);
+	(void)statvfs(fs->options.mountpoint, &st);
+}
+
+int fs_run(struct fs *fs)
+{
+	struct pollfd p = { .fd = fs->stop_pipe[0], .events = POLLIN };
+	void *result = NULL;
+	int r = -pthread_create(&fs->loop_thread, NULL, serve, fs);
+
+	if (r < 0)
+		return r;
+	r = start_notifier(fs);
+	while (r == 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
+		continue;
+	/* In this order: a notifier may wait for a directory that a parked request holds, and the
+	 * session must still answer what its replays ask. */
+	park_drain(fs->park);
+	notify_stop(fs->notify);
+	if (!fuse_session_exited(fs->session))
+		end_session(fs);
+	pthread_join(fs->loop_thread, &result);
+	fuse_session_unmount(fs->session);
+	return r;
+}
+
+void fs_push_changes(struct fs *fs, struct change_set *set)
+{
+	notify_push(fs->notify, set);
+}
+
+void fs_push_all(struct fs *fs)
+{
+	notify_push_all(fs->notify);
+}
+
+void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_n)
+{
+	notify_get_stats(fs->notify, ret);
+	*ret_parked_n = park_n(fs->park);
+}
+
+uint64_t fs_requests_n(const struct fs *fs)
+{
+	return fs->requests_n;
+}

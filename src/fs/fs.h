@@ -1,0 +1,59 @@
+/*
+ * The filesystem of one drive: a FUSE session, its operations and the kernel notifier.
+ *
+ * Two FUSE threads answer from the tree and from cached content; what needs the network is parked.
+ * Everybody but the replaying threads is told EROFS when he wants to change something.
+ */
+#pragma once
+
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct fs;
+struct change_set;
+struct content;
+struct inodes;
+struct listing;
+struct notify_stats;
+struct tree;
+
+struct fs_space {
+	uint64_t total, free; /* bytes */
+};
+
+struct fs_options {
+	struct tree *tree;
+	struct inodes *inodes;
+	struct content *content;
+	struct listing *listing;
+	const char *mountpoint;   /* absolute */
+	const char *name;         /* in the mount table */
+	const char *fuse_options; /* as after "-o"; NULL */
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+	void *arg;
+	uint64_t (*lease_ms)(void *arg);                    /* any thread */
+	void (*get_space)(void *arg, struct fs_space *ret); /* any thread, never waits */
+	void (*on_ready)(void *arg);                        /* the mount answers; a FUSE thread */
+};
+
+/* Mounts. -EINVAL options, -ENOTEMPTY and others: the mount point; a log line says what. A dead
+ * mount of an earlier daemon on it is taken away first. */
+must_check int fs_new(const struct fs_options *options, struct fs **ret);
+/* Serves until fs_stop() or an unmount from outside; then everything of it has ended but the
+ * memory. Not from the loop thread. */
+must_check int fs_run(struct fs *fs);
+/* Any thread, also a signal's; never blocks. */
+void fs_stop(struct fs *fs);
+void fs_free(struct fs *fs);
+
+/* For the store lane and the loop. */
+void fs_push_changes(struct fs *fs, struct change_set *set);
+void fs_push_all(struct fs *fs);
+void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_n);
+/* Requests of the kernel, for tests and status. */
+uint64_t fs_requests_n(const struct fs *fs);
