@@ -145,7 +145,7 @@ size_t simhttp_decode(char *text)
 		int high = *at == '%' ? hex_digit(at[1]) : -1;
 		int low = high >= 0 ? hex_digit(at[2]) : -1;
 
-		*to++ = low >= 0 ? (char)(high << 4 | low) : *at;
+		*to++ = (char)(low >= 0 ? high << 4 | low : *at);
 		if (low >= 0)
 			at += 2;
 	}
