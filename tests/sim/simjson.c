@@ -67,17 +67,15 @@ void simjson_text(struct simjson *w, const char *text)
 
 void simjson_format(struct simjson *w, const char *fmt, ...)
 {
+	char *text = NULL;
 	va_list ap;
 	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	n = vasprintf(&text, fmt, ap);
 	va_end(ap);
-	grow(w, (size_t)n);
-	va_start(ap, fmt);
-	vsnprintf(w->data + w->len, (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	w->len += (size_t)n;
+	simjson_raw(w, or_end(n < 0 ? NULL : text), (size_t)n);
+	free(text);
 }
 
 static void begin(struct simjson *w, const char *key)
