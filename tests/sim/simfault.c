@@ -242,6 +242,7 @@ static void replace_body(struct json_object *action, struct simreply *reply)
 		reply->status = (int)number(action, "status", 500);
 		simjson_clear(&reply->heads);
 		reply->taker = NULL;
+		reply->content_type = "application/json";
 		error_body(action, reply);
 	}
 	if (plain) {
@@ -307,6 +308,9 @@ static void change_headers(struct json_object *action, struct simreply *reply)
 	if (member(action, "content_length")) {
 		free(reply->length_text);
 		reply->length_text = simjson_dup(text(action, "content_length"));
+		/* Without a length the end of the connection is the end of the body. */
+		if (reply->length_text[0] == '\0')
+			reply->end = SIMEND_CLOSE;
 	}
 }
 

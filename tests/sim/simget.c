@@ -156,11 +156,6 @@ static void process(struct sim *s, struct simreq *req, struct simreply *reply, u
 {
 	struct simbytes_ref ref;
 
-	if (s->is_strict && simhttp_head(req, "Authorization")) {
-		sim_violation(s, "Authorization header on the content host");
-		refuse(s, req, reply, 401, "No Authorization header may be sent here.");
-		return;
-	}
 	if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0) {
 		sim_error(reply, req, 405, "notAllowed", NULL, "Only GET and HEAD.");
 		return;
@@ -182,6 +177,11 @@ void simget_answer(struct sim *s, struct simreq *req, struct simreply *reply)
 	char *path;
 
 	s->class_n[SIMCLASS_CONTENT]++;
+	if (s->is_strict && simhttp_head(req, "Authorization")) {
+		sim_violation(s, "Authorization header on the content host");
+		refuse(s, req, reply, 401, "No Authorization header may be sent here.");
+		return;
+	}
 	if (!check_url(s, req, reply, &item, &version))
 		return;
 	path = simtree_path(&s->tree, item);
