@@ -117,7 +117,7 @@ int account_load(int dir_fd, const char *name, struct account *ret)
 	if (r < 0)
 		return r;
 	snprintf(file, sizeof(file), "%s.json", name);
-	fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+	fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0) {
 		r = errno == ELOOP ? -EPERM : -errno;
 		if (r != -ENOENT)

@@ -31,6 +31,7 @@ struct auth {
 	int last_error;       /* of the last renewal */
 	uint64_t retry_at_ms; /* no renewal before this, while last_error is set */
 	bool rejected;        /* the service refused the current token */
+	int64_t margin_s;     /* renewed so long before its end */
 };
 
 static int renew(struct auth *auth);
@@ -45,6 +46,7 @@ int auth_new(struct loop *loop, struct http *http, int dir_fd, const char *name,
 	auth->loop = loop;
 	auth->http = http;
 	list_init(&auth->waiters);
+	auth->margin_s = RENEW_BEFORE_S;
 	auth->name = strdup(name);
 	auth->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
 	if (!auth->name || auth->dir_fd < 0) {
@@ -76,7 +78,7 @@ void auth_free(struct auth *auth)
 static bool is_fresh(const struct auth *auth)
 {
 	return auth->account.access_token && !auth->rejected &&
-	       clock_real_s() < auth->account.expires_s - RENEW_BEFORE_S;
+	       clock_real_s() < auth->account.expires_s - auth->margin_s;
 }
 
 /* Near its end a token is still good while the login service cannot be asked. */
@@ -164,6 +166,14 @@ static int error_of(long status, const struct oauth_error *error)
 	return -EIO;
 }
 
+/* A token that lives for minutes only would else be renewed for every request. */
+static void set_margin(struct auth *auth)
+{
+	int64_t half_s = (auth->account.expires_s - clock_real_s()) / 2;
+
+	auth->margin_s = half_s < RENEW_BEFORE_S ? half_s : RENEW_BEFORE_S;
+}
+
 static int take_renewal(struct auth *auth, const struct http_head *head, const char *body,
 			size_t len)
 {
@@ -177,6 +187,7 @@ static int take_renewal(struct auth *auth, const struct http_head *head, const c
 			return -EIO;
 		}
 		auth->rejected = false;
+		set_margin(auth);
 		r = account_save(auth->dir_fd, auth->name, &auth->account);
 		if (r < 0)
 			log_error("account %s cannot be saved: %s", auth->name, strerror(-r));

@@ -166,9 +166,12 @@ static uint64_t retry_after_s(const char *text)
 		time_t when = curl_getdate(text, NULL);
 
 		v = when < 0 ? RETRY_AFTER_DEFAULT_S : (long long)when - clock_real_s();
+		/* A date that has passed by the time it is read asks for nothing more. */
+		if (when >= 0 && v < 0)
+			v = 0;
 	}
 	if (v < 0)
-		v = 0;
+		v = RETRY_AFTER_DEFAULT_S;
 	return (uint64_t)(v > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : v);
 }
 
@@ -220,30 +223,31 @@ static bool is_transient(long status)
 	       (status >= 502 && status <= 504) || status == 509;
 }
 
-static bool is_resync_code(const char *code)
+static bool has_resync_code(const struct item_error *error)
 {
-	return strncasecmp(code, "resync", 6) == 0 || strcasecmp(code, "syncStateNotFound") == 0;
+	for (unsigned i = 0; i < error->codes_n; i++)
+		if (strncasecmp(error->codes[i], "resync", 6) == 0 ||
+		    strcasecmp(error->codes[i], "syncStateNotFound") == 0)
+			return true;
+	return false;
 }
 
 static void describe(struct graph_call *call, const struct http_head *head, const char *body,
 		     size_t len, struct graph_result *result)
 {
 	struct item_error error;
+	const char *code;
 
 	item_parse_error(body, len, &error);
-	snprintf(result->code, sizeof(result->code), "%s",
-		 error.inner[0] ? error.inner : error.outer);
+	result->error = graph_errno(head->status, &error, &code);
+	snprintf(result->code, sizeof(result->code), "%s", code);
 	snprintf(result->text, sizeof(result->text), "%ld %s", head->status,
-		 error.outer[0] ? error.outer : "without a reason");
+		 code[0] ? code : "without a reason");
 	snprintf(result->request_id, sizeof(result->request_id), "%s",
 		 error.request_id[0] ? error.request_id
 		 : head->request_id  ? head->request_id
 				     : "");
-	result->error = graph_errno(head->status, error.inner);
-	if (result->error == -EIO && error.outer[0])
-		result->error = graph_errno(head->status, error.outer);
-	result->is_resync = head->status == 410 || is_resync_code(error.outer) ||
-			    is_resync_code(error.inner) ||
+	result->is_resync = head->status == 410 || has_resync_code(&error) ||
 			    (call->takes_dead_token && call->tries_n > 1 &&
 			     (head->status == 400 || head->status == 404));
 	if (result->is_resync && head->location &&

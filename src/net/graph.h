@@ -41,8 +41,11 @@ struct graph_result {
 	char *location; /* 410: where to begin again, checked; NULL. Borrowed */
 };
 
-/* Graph's code and the HTTP status to -errno; the one place. */
-int graph_errno(long status, const char *code);
+/* Graph's error and the HTTP status to -errno, 0 for a 2xx; the one place. The most specific code
+ * that is known decides, else the status; ret_code is the code that goes into the result. What
+ * says that the request itself was wrong (400, 422) is -EIO: it is our mistake, not the caller's.
+ */
+int graph_errno(long status, const struct item_error *error, const char **ret_code);
 
 /* Ends a call; its callback does not run. NULL-safe. */
 void graph_cancel(struct graph_call *call);
@@ -94,6 +97,7 @@ must_check int graph_get_subscription(struct graph *graph, const char *drive_id,
  * is, before any byte; a negative return refuses it. Bytes come in order from range_off on: a
  * reply of 200 to a request for a range is cut here. A reply that is not content (an error page,
  * a wrong Content-Range) gives no byte.
+ *   returns -EINVAL for a range that is empty or beyond 2^63, -EPERM for a URL that is not allowed
  *   done: 0 all bytes came | -ESTALE the URL is not accepted (401, 403, 404, 410) | -ERANGE 416 |
  *   -EBADMSG not what was asked for | network errors | what a callback returned
  */

@@ -35,6 +35,9 @@ static int on_range_head(struct graph_call *call, const struct http_head *head)
 	if (last - first + 1 < c->len && last + 1 != call->total)
 		return -EBADMSG;
 	call->left = last - first + 1;
+	/* A body of another length than its range says belongs to something else. */
+	if (head->content_length >= 0 && (uint64_t)head->content_length != call->left)
+		return -EBADMSG;
 	return 0;
 }
 
@@ -127,9 +130,12 @@ int graph_get_content(struct graph *graph, const struct graph_content *spec,
 	char range[80];
 	const char *const headers[] = { range, NULL };
 	struct graph_call *call;
-	char *url = strdup(spec->url);
+	char *url;
 	int r;
 
+	if (spec->len == 0 || spec->off > INT64_MAX || spec->len > INT64_MAX - spec->off)
+		return -EINVAL;
+	url = strdup(spec->url);
 	call = url ? graph_call_new(graph, url, spec->priority) : NULL;
 	if (!call)
 		return -ENOMEM;

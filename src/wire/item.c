@@ -456,30 +456,28 @@ static void cut(struct json_object *obj, const char *key, char *ret, size_t size
 		snprintf(ret, size, "%s", s);
 }
 
-/* innerError and innererror, nested: the deepest known code is the most specific. */
-static void walk_inner(struct json_object *error, struct item_error *ret)
+static void add_code(struct json_object *level, struct item_error *ret)
 {
-	struct json_object *inner;
+	char *code = ret->codes[ret->codes_n];
 
-	for (int depth = 0; depth < JGET_DEPTH_MAX; depth++) {
-		if (jget_obj(error, "innerError", &inner) != 0 &&
-		    jget_obj(error, "innererror", &inner) != 0)
-			return;
-		cut(inner, "code", ret->inner, sizeof(ret->inner));
-		cut(inner, "request-id", ret->request_id, sizeof(ret->request_id));
-		error = inner;
-	}
+	cut(level, "code", code, sizeof(ret->codes[0]));
+	if (code[0])
+		ret->codes_n++;
 }
 
 void item_parse_error(const char *body, size_t len, struct item_error *ret)
 {
 	auto_call(put_object) struct json_object *obj = NULL;
-	struct json_object *error;
+	struct json_object *level;
 
-	*ret = (struct item_error){ "" };
-	if (jget_parse(body, len, &obj) < 0 || jget_obj(obj, "error", &error) != 0)
+	*ret = (struct item_error){ 0 };
+	if (jget_parse(body, len, &obj) < 0 || jget_obj(obj, "error", &level) != 0)
 		return;
-	cut(error, "code", ret->outer, sizeof(ret->outer));
-	cut(error, "message", ret->message, sizeof(ret->message));
-	walk_inner(error, ret);
+	cut(level, "message", ret->message, sizeof(ret->message));
+	/* Both spellings are sent, and they nest. */
+	do {
+		add_code(level, ret);
+		cut(level, "request-id", ret->request_id, sizeof(ret->request_id));
+	} while (ret->codes_n < ITEM_ERROR_CODES && (jget_obj(level, "innerError", &level) == 0 ||
+						     jget_obj(level, "innererror", &level) == 0));
 }

@@ -94,9 +94,12 @@ must_check int item_parse_subscription(const char *body, size_t len, struct item
 				       struct item_problem *problem);
 void item_subscription_fini(struct item_subscription *sub);
 
-/* The error body of any reply. Never fails: a body that is no error document gives empty codes.
- * outer: error.code; inner: the most deeply nested code. Cut to fit. */
+/* The error body of any reply. Never fails: a body that is no error document has no codes.
+ * codes: error.code and those of the nested inner errors, outermost first; texts are cut to fit. */
+enum { ITEM_ERROR_CODES = 4 };
 struct item_error {
-	char outer[64], inner[64], message[200], request_id[64];
+	char codes[ITEM_ERROR_CODES][64];
+	unsigned codes_n;
+	char message[200], request_id[64];
 };
 void item_parse_error(const char *body, size_t len, struct item_error *ret);

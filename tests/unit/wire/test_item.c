@@ -268,35 +268,43 @@ static void test_subscription(void **state)
 static void test_errors(void **state)
 {
 	static const struct {
-		const char *body, *outer, *inner, *request_id;
+		const char *body, *codes, *request_id;
 	} rows[] = {
-		{ "{\"error\":{\"code\":\"itemNotFound\",\"message\":\"m\"}}", "itemNotFound", "",
-		  "" },
+		{ "{\"error\":{\"code\":\"itemNotFound\",\"message\":\"m\"}}", "itemNotFound", "" },
 		{ "{\"error\":{\"code\":\"itemNotFound\",\"innerError\":"
 		  "{\"code\":\"itemDoesNotExist\",\"request-id\":\"r\"}}}",
-		  "itemNotFound", "itemDoesNotExist", "r" },
-		{ "{\"error\":{\"code\":\"a\",\"innererror\":{\"code\":\"b\",\"innererror\":"
+		  "itemNotFound itemDoesNotExist", "r" },
+		{ "{\"error\":{\"code\":\"a\",\"innererror\":{\"code\":\"b\",\"innerError\":"
 		  "{\"code\":\"c\"}}}}",
-		  "a", "c", "" },
+		  "a b c", "" },
 		{ "{\"error\":{\"code\":\"\",\"innerError\":{\"code\":\"b\",\"innerError\":{}}}}",
-		  "", "b", "" },
-		{ "{\"error\":{\"code\":7,\"innerError\":[]}}", "", "", "" },
-		{ "{\"error\":{}}", "", "", "" },
-		{ "{\"error\":\"invalid_grant\"}", "", "", "" },
-		{ "{\"error\":null}", "", "", "" },
-		{ "{}", "", "", "" },
-		{ "[]", "", "", "" },
-		{ "null", "", "", "" },
-		{ "", "", "", "" },
-		{ "<html>502 Bad Gateway</html>", "", "", "" },
+		  "b", "" },
+		{ "{\"error\":{\"innerError\":{\"innerError\":{\"code\":\"c\"}}}}", "c", "" },
+		{ "{\"error\":{\"code\":\"1\",\"innerError\":{\"code\":\"2\",\"innerError\":"
+		  "{\"code\":\"3\",\"innerError\":{\"code\":\"4\",\"innerError\":"
+		  "{\"code\":\"5\"}}}}}}",
+		  "1 2 3 4", "" },
+		{ "{\"error\":{\"code\":7,\"innerError\":[]}}", "", "" },
+		{ "{\"error\":{\"code\":\"a\\u0000b\"}}", "", "" },
+		{ "{\"error\":{}}", "", "" },
+		{ "{\"error\":\"invalid_grant\"}", "", "" },
+		{ "{\"error\":null}", "", "" },
+		{ "{}", "", "" },
+		{ "[]", "", "" },
+		{ "null", "", "" },
+		{ "", "", "" },
+		{ "<html>502 Bad Gateway</html>", "", "" },
 	};
 
 	for (size_t i = 0; i < array_n(rows); i++) {
+		char codes[sizeof(struct item_error)] = "";
 		struct item_error error;
 
 		item_parse_error(rows[i].body, strlen(rows[i].body), &error);
-		assert_string_equal(error.outer, rows[i].outer);
-		assert_string_equal(error.inner, rows[i].inner);
+		for (unsigned k = 0; k < error.codes_n; k++)
+			snprintf(codes + strlen(codes), sizeof(codes) - strlen(codes), "%s%s",
+				 k > 0 ? " " : "", error.codes[k]);
+		assert_string_equal(codes, rows[i].codes);
 		assert_string_equal(error.request_id, rows[i].request_id);
 	}
 }
@@ -310,7 +318,7 @@ static void test_long_error_texts_are_cut(void **state)
 	memset(body + at, 'x', 1000);
 	strcpy(body + at + 1000, "\"}}");
 	item_parse_error(body, strlen(body), &error);
-	assert_int_equal(strlen(error.outer), sizeof(error.outer) - 1);
+	assert_int_equal(strlen(error.codes[0]), sizeof(error.codes[0]) - 1);
 }
 
 int main(void)
