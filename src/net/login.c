@@ -13,6 +13,7 @@
 enum {
 	FORM_MAX = 64 * 1024,
 	INTERVAL_DEFAULT_S = 5,
+	INTERVAL_MIN_S = 1,
 	INTERVAL_MAX_S = 60,
 	SLOW_DOWN_S = 5,
 	LIFETIME_DEFAULT_S = 900,
@@ -131,6 +132,8 @@ static int take_code(struct auth_login *login, const char *body, size_t len)
 		return -EBADMSG;
 	if (login->interval_s < 0 || login->interval_s > INTERVAL_MAX_S)
 		login->interval_s = INTERVAL_DEFAULT_S;
+	if (login->interval_s < INTERVAL_MIN_S)
+		login->interval_s = INTERVAL_MIN_S;
 	if (lifetime_s < 1 || lifetime_s > LIFETIME_MAX_S)
 		lifetime_s = LIFETIME_DEFAULT_S;
 	login->ends_ms = loop_now_ms(login->loop) + (uint64_t)lifetime_s * 1000;
