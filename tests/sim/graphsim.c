@@ -37,7 +37,8 @@ static const char usage[] =
 	"  --seed-tree D,F,SIZE     D folders with F files of SIZE bytes each\n"
 	"  --latency MS             delay of every reply\n"
 	"  --bandwidth BYTES        bytes per second and connection\n"
-	"  --ping INTERVAL,TIMEOUT  heartbeat of the notification sockets in ms\n"
+	"  --ping-interval MS, --ping-timeout MS\n"
+	"                           heartbeat of the notification sockets (25000, 20000)\n"
 	"  --exit-with-parent       end when the parent process does\n";
 
 struct options {
@@ -46,7 +47,6 @@ struct options {
 	char cert_path[4096], key_path[4096], ca_path[4096];
 	bool has_demo, ends_with_parent;
 	unsigned long long folder_n, file_n, size;
-	unsigned ping_ms, ping_timeout_ms;
 };
 
 static bool parse_option(int option, const char *value, struct options *o, struct sim *s)
@@ -74,8 +74,12 @@ static bool parse_option(int option, const char *value, struct options *o, struc
 	case 'b':
 		s->serve.bytes_per_s = strtoull(value, NULL, 10);
 		return true;
-	case 'P':
-		return sscanf(value, "%u,%u", &o->ping_ms, &o->ping_timeout_ms) == 2;
+	case 'i':
+		s->sock->knobs.ping_interval_ms = (unsigned)strtoul(value, NULL, 10);
+		return s->sock->knobs.ping_interval_ms > 0;
+	case 'o':
+		s->sock->knobs.ping_timeout_ms = (unsigned)strtoul(value, NULL, 10);
+		return s->sock->knobs.ping_timeout_ms > 0;
 	case 'e':
 		o->ends_with_parent = true;
 		return true;
@@ -95,7 +99,8 @@ static bool parse_options(int argc, char **argv, struct options *o, struct sim *
 		{ "seed-tree", required_argument, NULL, 's' },
 		{ "latency", required_argument, NULL, 'L' },
 		{ "bandwidth", required_argument, NULL, 'b' },
-		{ "ping", required_argument, NULL, 'P' },
+		{ "ping-interval", required_argument, NULL, 'i' },
+		{ "ping-timeout", required_argument, NULL, 'o' },
 		{ "exit-with-parent", no_argument, NULL, 'e' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -163,10 +168,6 @@ static int start(struct sim *s, struct options *o)
 		snprintf(s->base[i], sizeof(s->base[i]), "%s://127.0.0.1:%d",
 			 o->tls_dir && i != SIMPORT_ADMIN ? "https" : "http",
 			 s->serve.listeners[i].port);
-	if (o->ping_ms) {
-		s->sock->knobs.ping_interval_ms = o->ping_ms;
-		s->sock->knobs.ping_timeout_ms = o->ping_timeout_ms;
-	}
 	if (o->has_demo)
 		simseed_demo(s);
 	simseed_tree(s, o->folder_n, o->file_n, o->size);

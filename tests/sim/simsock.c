@@ -364,8 +364,12 @@ static void end_all(struct simsock *k, enum simend how, bool only_silent)
 static const char *act(struct simsock *k, const char *action)
 {
 	if (strcmp(action, "normal") == 0) {
+		struct simsock_knobs before = k->knobs;
+
 		free_knobs(&k->knobs);
 		k->knobs = normal;
+		k->knobs.ping_interval_ms = before.ping_interval_ms;
+		k->knobs.ping_timeout_ms = before.ping_timeout_ms;
 		/* What was silent stays dead: its peer lost what it would have heard. */
 		end_all(k, SIMEND_RESET, true);
 	} else if (strcmp(action, "refuse") == 0) {
