@@ -316,6 +316,9 @@ const char *harness_path(const struct harness *h, const char *fmt, ...)
 }
 
 static pid_t start_shell(struct harness *h, int out_fd, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
+
+static pid_t start_shell(struct harness *h, int out_fd, const char *fmt, va_list ap)
 {
 	char *command = NULL;
 	pid_t pid;
