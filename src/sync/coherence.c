@@ -2,20 +2,23 @@
 
 #include <stdio.h>
 
+/* Failures in a row after which a channel that is up does not count: what it announces cannot be
+ * asked for. */
+enum { FAILURES_MAX = 3 };
+
 const struct coherence_options coherence_defaults = {
 	.lease_ms = 3600 * 1000,
 	.lease_suspect_ms = 5000,
 	.poll_min_ms = 5000,
 	.poll_max_ms = 60 * 1000,
 	.safety_ms = 10 * 60 * 1000,
+	.retry_ms = 2000,
+	.probe_max_ms = 15 * 1000,
 };
 
-/* Asking at once is 0 ms from now; a second failure in a row must not be a busy loop. */
-enum { RETRY_MS = 2000 };
-
-static void set_reason(struct coherence *c, const char *reason)
+static uint64_t twice(uint64_t ms, uint64_t max_ms)
 {
-	snprintf(c->reason, sizeof(c->reason), "%s", reason ? reason : "");
+	return ms * 2 < max_ms ? ms * 2 : max_ms;
 }
 
 static void enter(struct coherence *c, enum coherence_state state)
@@ -34,24 +37,22 @@ static void enter(struct coherence *c, enum coherence_state state)
 						       : c->poll_ms;
 }
 
+static void enter_gap(struct coherence *c)
+{
+	c->poll_ms = c->options.poll_min_ms;
+	enter(c, COHERENCE_GAP);
+}
+
 void coherence_init(struct coherence *c, const struct coherence_options *options, uint64_t now_ms)
 {
 	*c = (struct coherence){
 		.options = *options,
-		.poll_ms = options->poll_min_ms,
+		.retry_ms = options->retry_ms,
 		.poll_at_ms = now_ms,
 		.trusted_ms = now_ms,
+		.channel_reason = "the channel is not up yet",
 	};
-	set_reason(c, "starting");
-	enter(c, COHERENCE_GAP);
-}
-
-/* Asks again soon, at growing distances. */
-static void poll_slower(struct coherence *c, uint64_t now_ms)
-{
-	c->poll_at_ms = now_ms + c->poll_ms;
-	c->poll_ms =
-		c->poll_ms * 2 < c->options.poll_max_ms ? c->poll_ms * 2 : c->options.poll_max_ms;
+	enter_gap(c);
 }
 
 void coherence_on_channel(struct coherence *c, enum coherence_channel channel, const char *reason,
@@ -60,14 +61,16 @@ void coherence_on_channel(struct coherence *c, enum coherence_channel channel, c
 	bool was_up = c->channel == COHERENCE_UP || c->channel == COHERENCE_LATE;
 
 	c->channel = channel;
+	if (channel == COHERENCE_UP)
+		reason = "catching up with what the channel missed";
+	snprintf(c->channel_reason, sizeof(c->channel_reason), "%s", reason);
 	switch (channel) {
 	case COHERENCE_UP:
 		/* What happened while nobody listened was not notified. */
-		c->up_ms = c->trusted_ms = now_ms;
+		c->trusted_ms = now_ms;
 		c->poll_at_ms = now_ms;
 		break;
 	case COHERENCE_LATE:
-		set_reason(c, reason);
 		if (c->state == COHERENCE_LIVE) {
 			enter(c, COHERENCE_SUSPECT);
 			c->poll_at_ms = now_ms;
@@ -75,11 +78,9 @@ void coherence_on_channel(struct coherence *c, enum coherence_channel channel, c
 		break;
 	case COHERENCE_DOWN:
 	case COHERENCE_NO_CHANNEL:
-		set_reason(c, reason);
-		if (c->state != COHERENCE_OFFLINE) {
-			c->poll_ms = c->options.poll_min_ms;
-			enter(c, COHERENCE_GAP);
-		}
+		/* Told again at each vain try to reconnect: only the first changes anything. */
+		if (c->state == COHERENCE_LIVE || c->state == COHERENCE_SUSPECT)
+			enter_gap(c);
 		if (was_up)
 			c->poll_at_ms = now_ms;
 		break;
@@ -88,53 +89,58 @@ void coherence_on_channel(struct coherence *c, enum coherence_channel channel, c
 
 void coherence_on_delta(struct coherence *c, uint64_t began_ms, bool changed, uint64_t now_ms)
 {
-	bool is_new_enough = began_ms >= c->trusted_ms;
-
-	if (c->state == COHERENCE_OFFLINE) {
-		c->poll_ms = c->options.poll_min_ms;
-		enter(c, COHERENCE_GAP);
-	}
-	if (changed)
-		c->poll_ms = c->options.poll_min_ms;
-	if (c->channel == COHERENCE_UP && is_new_enough) {
-		set_reason(c, "");
-		c->poll_ms = c->options.poll_min_ms;
-		enter(c, COHERENCE_LIVE);
+	c->failures_n = 0;
+	c->delta_reason[0] = '\0';
+	c->retry_ms = c->options.retry_ms;
+	if (c->state == COHERENCE_OFFLINE)
+		enter_gap(c);
+	if (c->channel == COHERENCE_UP && began_ms >= c->trusted_ms) {
 		c->poll_at_ms = now_ms + c->options.safety_ms;
-	} else if (c->channel == COHERENCE_UP) {
-		c->poll_at_ms = now_ms;
-	} else {
-		poll_slower(c, now_ms);
-		enter(c, c->state);
+		enter(c, COHERENCE_LIVE);
+		return;
 	}
+	if (c->channel == COHERENCE_UP) {
+		c->poll_at_ms = now_ms;
+		return;
+	}
+	/* A drive that moves is asked often, one that rests less and less. */
+	c->poll_ms = changed ? c->options.poll_min_ms : c->poll_ms;
+	c->poll_at_ms = now_ms + c->poll_ms;
+	enter(c, c->state);
+	c->poll_ms = twice(c->poll_ms, c->options.poll_max_ms);
 }
 
 void coherence_on_delta_failed(struct coherence *c, bool offline, const char *reason,
 			       uint64_t now_ms)
 {
-	set_reason(c, reason);
-	if (offline && c->state != COHERENCE_OFFLINE) {
-		c->poll_ms = c->options.poll_min_ms;
+	uint64_t max_ms = offline ? c->options.probe_max_ms : c->options.poll_max_ms;
+
+	c->failures_n++;
+	snprintf(c->delta_reason, sizeof(c->delta_reason), "%s", reason);
+	if (offline) {
+		if (c->state != COHERENCE_OFFLINE)
+			c->retry_ms = c->options.retry_ms;
 		enter(c, COHERENCE_OFFLINE);
-	} else if (!offline && c->state == COHERENCE_LIVE) {
+	} else if (c->state == COHERENCE_OFFLINE ||
+		   (c->state == COHERENCE_SUSPECT && c->failures_n >= FAILURES_MAX)) {
+		enter_gap(c);
+	} else if (c->state == COHERENCE_LIVE) {
 		enter(c, COHERENCE_SUSPECT);
-	} else if (!offline && c->state == COHERENCE_OFFLINE) {
-		enter(c, COHERENCE_GAP);
 	}
 	/* What could not be asked must be asked: LIVE needs a delta that begins after now. */
 	c->trusted_ms = now_ms;
-	poll_slower(c, now_ms);
-	if (c->poll_at_ms > now_ms + RETRY_MS && c->state == COHERENCE_SUSPECT)
-		c->poll_at_ms = now_ms + RETRY_MS;
+	c->poll_at_ms = now_ms + (c->retry_ms < max_ms ? c->retry_ms : max_ms);
+	c->retry_ms = twice(c->retry_ms, max_ms);
 }
 
 void coherence_on_jump(struct coherence *c, uint64_t now_ms)
 {
 	c->trusted_ms = now_ms;
 	c->poll_at_ms = now_ms;
-	set_reason(c, "the clock jumped");
-	if (c->state == COHERENCE_LIVE)
-		enter(c, COHERENCE_SUSPECT);
+	if (c->state != COHERENCE_LIVE)
+		return;
+	snprintf(c->channel_reason, sizeof(c->channel_reason), "the clock jumped");
+	enter(c, COHERENCE_SUSPECT);
 }
 
 bool coherence_take_revoke(struct coherence *c)
@@ -167,4 +173,11 @@ const char *coherence_word(const struct coherence *c)
 	default:
 		return "polling";
 	}
+}
+
+const char *coherence_reason(const struct coherence *c)
+{
+	if (c->state == COHERENCE_LIVE)
+		return "";
+	return c->delta_reason[0] ? c->delta_reason : c->channel_reason;
 }

@@ -1,13 +1,13 @@
 /*
  * How far what the kernel caches may be believed. Pure state machine: events and the time go in,
- * the state and what to do come out; no I/O, no timers of its own (the owner calls
- * coherence_tick() when coherence_next_ms() says so). Loop thread; coherence_lease_ms() any thread.
+ * the state and what to do come out; no I/O and no timers of its own (the owner runs delta when
+ * coherence_poll_at_ms() says so). Loop thread; coherence_lease_ms() any thread.
  *
  *   LIVE     a delta that began after the channel's (re)connection is applied: long leases
  *   SUSPECT  the channel is late, delta fails, or the clock jumped: short leases, delta at once;
- *            an empty delta says that nothing was missed, and LIVE is back
- *   GAP      the channel is gone: what was handed out with long leases is revoked once (epoch or
- *            a walk), delta is polled adaptively, leases are short
+ *            with the channel up, a delta that began since then brings LIVE back
+ *   GAP      the channel is gone, or delta keeps failing: what was handed out with long leases is
+ *            revoked once (epoch or a walk), delta is polled adaptively, leases are short
  *   OFFLINE  the service cannot be reached: the cache is served with long leases; on return
  *            through GAP
  *
@@ -38,6 +38,8 @@ struct coherence_options {
 	uint64_t lease_suspect_ms;
 	uint64_t poll_min_ms, poll_max_ms; /* without a channel */
 	uint64_t safety_ms;                /* while LIVE */
+	uint64_t retry_ms;                 /* after a failed delta, doubling to poll_max_ms */
+	uint64_t probe_max_ms;             /* the same while OFFLINE: a probe is cheap */
 };
 extern const struct coherence_options coherence_defaults;
 
@@ -45,13 +47,14 @@ struct coherence {
 	struct coherence_options options;
 	enum coherence_state state;
 	enum coherence_channel channel;
-	uint64_t up_ms;      /* when the channel came up */
 	uint64_t trusted_ms; /* a delta that began after this one must be applied to be LIVE */
-	uint64_t poll_at_ms, poll_ms;
+	uint64_t poll_at_ms, poll_ms, retry_ms;
+	unsigned failures_n; /* of delta in a row */
 	bool wants_revoke;
 	bool was_believed; /* long leases were handed out since the last revocation */
 	_Atomic uint64_t lease_now_ms;
-	char reason[200]; /* why it is not LIVE */
+	char channel_reason[200]; /* why the channel cannot be relied on */
+	char delta_reason[200];   /* why the last delta failed; "" when it did not */
 };
 
 void coherence_init(struct coherence *c, const struct coherence_options *options, uint64_t now_ms);
@@ -74,3 +77,5 @@ uint64_t coherence_poll_at_ms(const struct coherence *c);
 uint64_t coherence_lease_ms(const struct coherence *c);
 /* "live", "polling" or "offline", as graphfs status has it. */
 const char *coherence_word(const struct coherence *c);
+/* Why it is not LIVE, "" when it is. Borrowed, valid until the next event. */
+const char *coherence_reason(const struct coherence *c);

@@ -3,11 +3,12 @@
 
 #include "change.h"
 #include "log.h"
+#include "paging.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { PAGES_MAX = 200000, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
+enum { RESTARTS_MAX = 3, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
 
 /* In place of a link: the crawl was finished once. */
 static const char done_mark[] = "done";
@@ -21,8 +22,10 @@ struct crawl {
 	void *arg;
 	struct loop_timer retry;
 	uint64_t retry_ms;
-	bool is_running, is_closing;
-	unsigned pages_n;
+	bool is_running, is_done, is_closing;
+	bool lost_network; /* pauses until the service is back, not for a time */
+	struct paging paging;
+	unsigned restarts_n; /* of this run */
 	uint64_t items_n;
 	struct graph_call *call;
 	uint64_t note; /* the tree's counter before the request */
@@ -36,9 +39,11 @@ struct crawl {
 
 static void fetch(struct crawl *crawl, const char *link);
 
+static void begin(struct crawl *crawl);
+
 static void on_retry(void *arg)
 {
-	crawl_start(arg);
+	begin(arg);
 }
 
 int crawl_new(struct loop *loop, struct lane *store, struct tree *tree, const struct source *source,
@@ -75,6 +80,7 @@ void crawl_free(struct crawl *crawl)
 	while (crawl->job_pending)
 		loop_run_once(crawl->loop);
 	item_page_fini(&crawl->page);
+	paging_reset(&crawl->paging);
 	loop_timer_fini(&crawl->retry);
 	free(crawl);
 }
@@ -89,10 +95,12 @@ uint64_t crawl_items_n(const struct crawl *crawl)
 	return crawl->items_n;
 }
 
-static void pause_crawl(struct crawl *crawl, const char *why)
+static void pause_crawl(struct crawl *crawl, bool lost_network, const char *why)
 {
 	crawl->is_running = false;
-	log_info("crawl pauses for %llu s: %s", (unsigned long long)(crawl->retry_ms / 1000), why);
+	crawl->lost_network = lost_network;
+	paging_reset(&crawl->paging);
+	log_info("pausing for %llu s: %s", (unsigned long long)(crawl->retry_ms / 1000), why);
 	loop_timer_arm(&crawl->retry, crawl->retry_ms);
 	crawl->retry_ms = crawl->retry_ms * 2 < RETRY_MAX_MS ? crawl->retry_ms * 2 : RETRY_MAX_MS;
 }
@@ -121,31 +129,46 @@ static void merge_done(void *arg)
 	if (crawl->is_closing)
 		return;
 	if (crawl->job_error < 0) {
-		pause_crawl(crawl, strerror(-crawl->job_error));
+		pause_crawl(crawl, false, strerror(-crawl->job_error));
 	} else if (next) {
 		crawl->retry_ms = RETRY_FIRST_MS;
 		fetch(crawl, next);
 	} else {
 		crawl->is_running = false;
-		log_info("crawl done: %llu items", (unsigned long long)crawl->items_n);
+		crawl->is_done = true;
+		paging_reset(&crawl->paging);
+		log_info("done: %llu items", (unsigned long long)crawl->items_n);
 	}
+}
+
+/* What is known stays known: a crawl that begins again only repeats itself. */
+static void restart(struct crawl *crawl, const char *location)
+{
+	paging_reset(&crawl->paging);
+	if (++crawl->restarts_n > RESTARTS_MAX)
+		pause_crawl(crawl, false, "the service keeps asking to begin again");
+	else
+		fetch(crawl, location);
 }
 
 static void on_page(void *arg, const struct graph_result *result, struct item_page *page)
 {
 	struct crawl *crawl = arg;
+	const char *why = "the last page has no @odata.deltaLink";
+	int r;
 
 	crawl->call = NULL;
 	if (result->is_resync) {
-		if (++crawl->pages_n > PAGES_MAX)
-			pause_crawl(crawl, "the service keeps asking to begin again");
-		else
-			fetch(crawl, NULL);
+		restart(crawl, result->location);
 		return;
 	}
-	if (result->error || (!page->next_link && !page->delta_link) ||
-	    ++crawl->pages_n > PAGES_MAX) {
-		pause_crawl(crawl, result->error ? result->text : "pages without an end");
+	if (result->error) {
+		pause_crawl(crawl, result->is_offline, result->text);
+		return;
+	}
+	r = paging_note(&crawl->paging, page, &why);
+	if (r < 0 || (!page->next_link && !page->delta_link)) {
+		pause_crawl(crawl, false, why);
 		return;
 	}
 	crawl->page = *page;
@@ -161,24 +184,34 @@ static void fetch(struct crawl *crawl, const char *link)
 	crawl->note = tree_note(crawl->tree);
 	r = crawl->source.get_delta(crawl->source.arg, link, HTTP_BACKGROUND, on_page, crawl,
 				    &crawl->call);
-	if (r < 0)
-		pause_crawl(crawl, strerror(-r));
+	/* The stored link is of another service: its address was changed. */
+	if (r == -EPERM && link)
+		restart(crawl, NULL);
+	else if (r < 0)
+		pause_crawl(crawl, false, strerror(-r));
+}
+
+static void begin(struct crawl *crawl)
+{
+	auto_free char *link = NULL;
+	int r = tree_kv_get(crawl->tree, TREE_KV_CRAWL_LINK, &link);
+
+	if (r < 0 && r != -ENOENT)
+		return;
+	crawl->is_done = link && strcmp(link, done_mark) == 0;
+	if (crawl->is_done)
+		return;
+	loop_timer_disarm(&crawl->retry);
+	crawl->is_running = true;
+	crawl->lost_network = false;
+	crawl->restarts_n = 0;
+	fetch(crawl, link);
 }
 
 void crawl_start(struct crawl *crawl)
 {
-	auto_free char *link = NULL;
-	int r;
+	bool is_pausing = loop_timer_is_armed(&crawl->retry) && !crawl->lost_network;
 
-	if (crawl->is_running)
-		return;
-	r = tree_kv_get(crawl->tree, TREE_KV_CRAWL_LINK, &link);
-	if (r < 0 && r != -ENOENT)
-		return;
-	if (link && strcmp(link, done_mark) == 0)
-		return;
-	loop_timer_disarm(&crawl->retry);
-	crawl->is_running = true;
-	crawl->pages_n = 0;
-	fetch(crawl, link);
+	if (!crawl->is_running && !crawl->is_done && !is_pausing)
+		begin(crawl);
 }

@@ -21,7 +21,8 @@ must_check int crawl_new(struct loop *loop, struct lane *store, struct tree *tre
 			 struct crawl **ret);
 /* As delta_free(). */
 void crawl_free(struct crawl *crawl);
-/* Begins, or goes on after a pause; nothing when it is done. */
+/* The service can be reached: begins, or goes on if that is what it waited for. Nothing when it is
+ * done, or pauses because the service refused it. */
 void crawl_start(struct crawl *crawl);
 bool crawl_is_running(const struct crawl *crawl);
 uint64_t crawl_items_n(const struct crawl *crawl);

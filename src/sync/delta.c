@@ -3,17 +3,19 @@
 
 #include "change.h"
 #include "log.h"
+#include "paging.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-	PAGES_MAX = 200000,     /* of one run: 30 million items in pages of 150 */
-	EMPTY_PAGES_MAX = 1000, /* in a row */
-	RESTARTS_MAX = 3,       /* 410 again while enumerating */
+	RESTARTS_MAX = 3, /* 410 again while enumerating */
 	RECHECKS = 2,
 };
+
+/* Why a run is made; of several reasons the last in this order counts. */
+enum why { WHY_ASKED, WHY_RECHECK, WHY_NOTIFIED };
 
 struct delta {
 	struct loop *loop;
@@ -23,13 +25,19 @@ struct delta {
 	struct delta_events events;
 	uint64_t recheck_ms[RECHECKS];
 	struct loop_timer recheck;
-	unsigned rechecks_left;
+	unsigned rechecks_left; /* of the last notification that brought nothing yet */
+	bool is_closing, was_begun;
+	bool again; /* asked for while running */
+	enum why again_why;
 
 	/* The run. */
-	bool is_running, again, again_notified, was_notified, is_first, is_full, is_closing;
+	bool is_running, is_first, is_full;
+	enum why why;
 	uint64_t began_ms;
-	unsigned pages_n, empty_n, restarts_n;
+	struct paging paging;
+	unsigned restarts_n;
 	bool saw_items;
+	char *full_link; /* where the full enumeration begins; NULL: at its usual place */
 	struct graph_call *call;
 
 	/* A job on the store lane; these fields are its own while it is there. */
@@ -46,11 +54,27 @@ struct delta {
 static void begin(struct delta *delta);
 static void fetch(struct delta *delta, const char *link);
 
+static void look(struct delta *delta, enum why why)
+{
+	if (delta->is_running) {
+		delta->again = true;
+		delta->again_why = why > delta->again_why ? why : delta->again_why;
+		return;
+	}
+	delta->why = why;
+	if (why == WHY_NOTIFIED)
+		delta->rechecks_left = RECHECKS;
+	begin(delta);
+}
+
+void delta_look(struct delta *delta, bool notified)
+{
+	look(delta, notified ? WHY_NOTIFIED : WHY_ASKED);
+}
+
 static void on_recheck(void *arg)
 {
-	struct delta *delta = arg;
-
-	delta_look(delta, false);
+	look(arg, WHY_RECHECK);
 }
 
 int delta_new(struct loop *loop, struct lane *store, struct tree *tree, const struct source *source,
@@ -89,6 +113,8 @@ void delta_free(struct delta *delta)
 		loop_run_once(delta->loop);
 	item_page_fini(&delta->page);
 	item_fini(&delta->root);
+	paging_reset(&delta->paging);
+	free(delta->full_link);
 	loop_timer_fini(&delta->recheck);
 	free(delta);
 }
@@ -98,54 +124,45 @@ bool delta_is_running(const struct delta *delta)
 	return delta->is_running;
 }
 
-void delta_look(struct delta *delta, bool notified)
-{
-	if (notified)
-		delta->rechecks_left = RECHECKS;
-	if (delta->is_running) {
-		delta->again = true;
-		delta->again_notified |= notified;
-		return;
-	}
-	delta->was_notified = notified;
-	begin(delta);
-}
-
 /* --- the end of a run --- */
 
+/* Empty after a notification: the service's delta may lag behind it. */
 static void schedule_recheck(struct delta *delta, bool changed)
 {
 	if (changed) {
 		delta->rechecks_left = 0;
 		loop_timer_disarm(&delta->recheck);
-	} else if (delta->rechecks_left > 0) {
+	} else if (delta->rechecks_left > 0 &&
+		   (delta->why == WHY_NOTIFIED || !loop_timer_is_armed(&delta->recheck))) {
+		loop_timer_arm(&delta->recheck, delta->recheck_ms[RECHECKS - delta->rechecks_left]);
 		delta->rechecks_left--;
-		loop_timer_arm(&delta->recheck,
-			       delta->recheck_ms[RECHECKS - 1 - delta->rechecks_left]);
 	}
 }
 
 static void end(struct delta *delta, int error, bool offline, bool changed, const char *text)
 {
 	uint64_t began_ms = delta->began_ms;
+	enum why why = delta->again_why;
+	bool again = delta->again;
 
-	delta->is_running = false;
-	if (error == 0)
+	delta->is_running = delta->again = false;
+	delta->again_why = WHY_ASKED;
+	paging_reset(&delta->paging);
+	if (error == 0 && !again)
 		schedule_recheck(delta, changed);
 	delta->events.on_end(delta->events.arg, error, offline, changed, began_ms, text);
-	if (delta->again && !delta->is_running && !delta->is_closing) {
-		bool notified = delta->again_notified;
-
-		delta->again = delta->again_notified = false;
-		/* After a failure the owner decides when to ask again. */
-		if (error == 0)
-			delta_look(delta, notified);
-	}
+	if (!again || delta->is_closing)
+		return;
+	if (error == 0)
+		look(delta, why);
+	else if (why == WHY_NOTIFIED)
+		/* The owner decides when to ask again; the notification is not forgotten. */
+		delta->rechecks_left = RECHECKS;
 }
 
 static void fail(struct delta *delta, int error, const char *text)
 {
-	log_warn("delta: %s", text);
+	log_warn("%s", text);
 	end(delta, error, false, false, text);
 }
 
@@ -159,25 +176,45 @@ static void push_job(struct delta *delta, loop_fn work, loop_fn done)
 
 static void tell_changes(struct delta *delta, struct change_set *set)
 {
-	if (!set)
+	if (set)
+		delta->events.on_changes(delta->events.changes_arg, set);
+}
+
+static void begin_work(void *arg)
+{
+	struct delta *delta = arg;
+
+	delta->job_error = tree_stage_begin(delta->tree);
+}
+
+static void begin_done(void *arg)
+{
+	struct delta *delta = arg;
+
+	delta->job_pending = false;
+	if (delta->is_closing)
 		return;
-	delta->job_changed = true;
-	delta->events.on_changes(delta->events.changes_arg, set);
+	if (delta->job_error < 0)
+		fail(delta, delta->job_error, "an enumeration cannot be stored");
+	else
+		fetch(delta, delta->full_link);
 }
 
 static void stage_work(void *arg)
 {
 	struct delta *delta = arg;
-	struct change_set *set = NULL;
 	const char *link = delta->job_keeps_link ? NULL : delta->page.delta_link;
+	uint64_t before = tree_note(delta->tree);
+	struct change_set *set = NULL;
 	int r = delta->job_begins ? tree_stage_begin(delta->tree) : 0;
 
 	if (r == 0)
 		r = tree_stage_page(delta->tree, delta->page.items, delta->page.n);
 	if (r == 0 && !delta->page.next_link)
 		r = tree_stage_apply(delta->tree, link, delta->is_full, &set);
-	tell_changes(delta, set);
+	delta->job_changed = tree_note(delta->tree) != before;
 	delta->job_error = r;
+	tell_changes(delta, set);
 }
 
 static void stage_done(void *arg)
@@ -194,7 +231,7 @@ static void stage_done(void *arg)
 	else if (next)
 		fetch(delta, next);
 	else
-		end(delta, 0, false, delta->job_changed || delta->saw_items, "");
+		end(delta, 0, false, delta->job_changed, "");
 }
 
 static void root_work(void *arg)
@@ -224,30 +261,48 @@ static void root_done(void *arg)
 
 static void restart_full(struct delta *delta, const char *location)
 {
+	free(delta->full_link);
+	delta->full_link = location ? strdup(location) : NULL;
 	if (++delta->restarts_n > RESTARTS_MAX) {
 		fail(delta, -EIO, "the service keeps asking to begin again");
 		return;
 	}
-	log_info("delta: the service no longer knows our place: enumerating everything");
+	log_info("the service no longer knows our place: enumerating everything");
 	delta->is_full = true;
-	delta->pages_n = delta->empty_n = 0;
-	fetch(delta, location);
+	delta->saw_items = false;
+	paging_reset(&delta->paging);
+	/* Before the request: what a listing adds from now on may be missing in the answer. */
+	push_job(delta, begin_work, begin_done);
 }
 
-static void count_page(struct delta *delta, const struct item_page *page)
+/* An empty answer to a notification may be one that lags: the old link asks again. */
+static bool keeps_link(const struct delta *delta)
 {
-	bool has_items = false;
+	bool is_awaited = delta->rechecks_left > 0 || loop_timer_is_armed(&delta->recheck) ||
+			  (delta->again && delta->again_why == WHY_NOTIFIED);
 
+	return is_awaited && !delta->saw_items && !delta->is_first && !delta->is_full;
+}
+
+static void take_page(struct delta *delta, struct item_page *page)
+{
+	/* A business drive sends its root with every answer. */
 	for (size_t i = 0; i < page->n; i++)
-		has_items |= !page->items[i].is_root;
-	delta->saw_items |= has_items;
-	delta->empty_n = page->n > 0 ? 0 : delta->empty_n + 1;
-	delta->pages_n++;
+		delta->saw_items |= !page->items[i].is_root;
+	if (delta->events.on_page)
+		delta->events.on_page(delta->events.arg, page);
+	delta->page = *page;
+	*page = (struct item_page){ 0 };
+	delta->job_begins = delta->paging.pages_n == 1 && !delta->is_full;
+	delta->job_keeps_link = keeps_link(delta);
+	push_job(delta, stage_work, stage_done);
 }
 
 static void on_page(void *arg, const struct graph_result *result, struct item_page *page)
 {
 	struct delta *delta = arg;
+	const char *why = "";
+	int r;
 
 	delta->call = NULL;
 	if (result->is_resync) {
@@ -256,38 +311,34 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 	}
 	if (result->error) {
 		if (!result->is_offline)
-			log_warn("delta failed: %s", result->text);
+			log_warn("%s", result->text);
 		end(delta, result->error, result->is_offline, false, result->text);
 		return;
 	}
-	count_page(delta, page);
-	if (!page->next_link && !page->delta_link) {
+	r = paging_note(&delta->paging, page, &why);
+	if (r < 0)
+		fail(delta, r, why);
+	else if (!page->next_link && !page->delta_link)
 		fail(delta, -EBADMSG, "the last page has no @odata.deltaLink");
-		return;
-	}
-	if (delta->pages_n > PAGES_MAX || delta->empty_n > EMPTY_PAGES_MAX) {
-		fail(delta, -EBADMSG, "@odata.nextLink leads on without an end");
-		return;
-	}
-	if (delta->events.on_page)
-		delta->events.on_page(delta->events.arg, page);
-	delta->page = *page;
-	*page = (struct item_page){ 0 };
-	delta->job_begins = delta->pages_n == 1;
-	/* An empty answer to a notification may be one that lags: the old link asks again. */
-	delta->job_keeps_link = !delta->saw_items && delta->rechecks_left > 0 && !delta->is_first &&
-				!delta->is_full;
-	push_job(delta, stage_work, stage_done);
+	else
+		take_page(delta, page);
+}
+
+static int start_fetch(struct delta *delta, const char *link)
+{
+	return delta->source.get_delta(delta->source.arg, link,
+				       delta->is_full ? HTTP_BACKGROUND : HTTP_PREFETCH, on_page,
+				       delta, &delta->call);
 }
 
 static void fetch(struct delta *delta, const char *link)
 {
-	int r = delta->source.get_delta(delta->source.arg, link,
-					delta->is_full ? HTTP_BACKGROUND : HTTP_PREFETCH, on_page,
-					delta, &delta->call);
+	int r = start_fetch(delta, link);
 
 	if (r < 0)
-		fail(delta, r, "delta cannot be asked");
+		fail(delta, r,
+		     r == -EPERM ? "a link of the service leads away from it"
+				 : "delta cannot be asked");
 }
 
 static void on_root(void *arg, const struct graph_result *result, const struct item *root)
@@ -320,17 +371,24 @@ static void begin(struct delta *delta)
 {
 	auto_free char *link = NULL;
 	int r = tree_kv_get(delta->tree, TREE_KV_DELTA_LINK, &link);
+	/* Somebody waits for the first answer; later ones also find out that the service is back,
+	 * which a person's request does not wait for. */
+	enum http_priority priority = delta->was_begun ? HTTP_PREFETCH : HTTP_PERSON;
 
+	delta->was_begun = true;
 	delta->is_running = true;
 	delta->is_full = delta->saw_items = delta->job_changed = false;
-	delta->pages_n = delta->empty_n = delta->restarts_n = 0;
+	delta->restarts_n = 0;
 	delta->began_ms = loop_now_ms(delta->loop);
 	delta->is_first = r == -ENOENT;
 	if (delta->is_first)
-		r = delta->source.get_root(delta->source.arg, HTTP_PERSON, on_root, delta,
+		r = delta->source.get_root(delta->source.arg, priority, on_root, delta,
 					   &delta->call);
 	else if (r == 0)
-		fetch(delta, link);
-	if (r < 0)
+		r = start_fetch(delta, link);
+	/* The stored link is of another service: its address was changed. */
+	if (r == -EPERM && !delta->is_first)
+		restart_full(delta, NULL);
+	else if (r < 0)
 		fail(delta, r, "delta cannot begin");
 }

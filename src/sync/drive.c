@@ -11,10 +11,12 @@
 #include <string.h>
 
 enum {
-	QUOTA_MS = 120 * 1000,
+	QUOTA_MS = 60 * 1000,
 	WATCH_CLOCK_MS = 5000,
 	/* Boot time ahead of monotonic time by this much more than before: the machine slept. */
 	SLEPT_MS = 2000,
+	/* A look at the clock later than it should be by this much: the process was stopped. */
+	STOPPED_MS = 20 * 1000,
 };
 
 struct drive {
@@ -30,13 +32,17 @@ struct drive {
 	struct crawl *crawl;
 	struct live *live;
 	struct graph_call *endpoint, *quota_call;
-	struct loop_timer poll, quota_timer, clock_timer;
-	uint64_t slept_ms; /* boot time minus monotonic time when last looked at */
+	struct loop_timer poll, clock_timer;
+	uint64_t clock_ms; /* monotonic time when last looked at, and boot time minus that */
+	uint64_t slept_ms;
 	int64_t last_delta_s;
-	bool is_ready, is_started;
+	bool is_ready, is_started, was_offline;
 
-	struct mutex lock; /* MUTEX_RANK_DRIVE; guards quota */
+	struct mutex lock; /* MUTEX_RANK_DRIVE; guards what follows */
 	struct drive_quota quota;
+	uint64_t quota_asked_ms; /* monotonic */
+	bool quota_posted;
+	struct loop_call quota_post;
 };
 
 /* --- graph as a source --- */
@@ -72,10 +78,16 @@ static void follow(struct drive *drive)
 {
 	struct coherence *c = &drive->coherence;
 	uint64_t now = loop_now_ms(drive->loop), at = coherence_poll_at_ms(c);
+	bool is_offline = c->state == COHERENCE_OFFLINE;
 
 	if (coherence_take_revoke(c))
 		drive->events.on_revoke(drive->events.arg);
-	listing_set_offline(drive->listing, c->state == COHERENCE_OFFLINE);
+	if (is_offline != drive->was_offline) {
+		drive->was_offline = is_offline;
+		listing_set_offline(drive->listing, is_offline);
+		if (drive->events.on_offline)
+			drive->events.on_offline(drive->events.arg, is_offline);
+	}
 	if (!delta_is_running(drive->delta))
 		loop_timer_arm(&drive->poll, at > now ? at - now : 0);
 }
@@ -119,17 +131,15 @@ static void on_reachable(void *arg, bool reachable)
 	struct drive *drive = arg;
 	uint64_t now = loop_now_ms(drive->loop);
 
-	if (!drive->is_started)
+	if (!drive->is_started || reachable != drive_is_offline(drive))
 		return;
-	if (!reachable && drive->coherence.state != COHERENCE_OFFLINE)
-		coherence_on_delta_failed(&drive->coherence, true, "the service cannot be reached",
-					  now);
-	else if (reachable && drive->coherence.state == COHERENCE_OFFLINE)
+	if (reachable) {
+		/* OFFLINE ends when delta was asked, not before. */
 		loop_timer_arm(&drive->poll, 0);
-	else
 		return;
-	if (!reachable)
-		follow(drive);
+	}
+	coherence_on_delta_failed(&drive->coherence, true, "the service cannot be reached", now);
+	follow(drive);
 }
 
 /* --- the channel --- */
@@ -151,9 +161,10 @@ static void on_endpoint(void *arg, const struct graph_result *result,
 static void get_endpoint(void *arg)
 {
 	struct drive *drive = arg;
-	int r = graph_get_subscription(drive->graph, drive->id, on_endpoint, drive,
-				       &drive->endpoint);
+	int r;
 
+	graph_cancel(take_ptr(&drive->endpoint));
+	r = graph_get_subscription(drive->graph, drive->id, on_endpoint, drive, &drive->endpoint);
 	if (r < 0)
 		live_set_endpoint(drive->live, r, false, strerror(-r), NULL, INT64_MIN);
 }
@@ -197,7 +208,6 @@ static void on_quota(void *arg, const struct graph_result *result, const struct 
 	struct drive *drive = arg;
 
 	drive->quota_call = NULL;
-	loop_timer_arm(&drive->quota_timer, QUOTA_MS);
 	if (result->error)
 		return;
 	mutex_lock(&drive->lock);
@@ -210,34 +220,61 @@ static void on_quota(void *arg, const struct graph_result *result, const struct 
 	mutex_unlock(&drive->lock);
 }
 
-static void on_quota_timer(void *arg)
+static void ask_quota(void *arg)
 {
 	struct drive *drive = arg;
 	auto_free char *path = NULL;
 
+	mutex_lock(&drive->lock);
+	drive->quota_posted = false;
+	drive->quota_asked_ms = clock_mono_ms();
+	mutex_unlock(&drive->lock);
+	if (drive->quota_call)
+		return;
 	if (asprintf(&path, "/drives/%s", drive->id) < 0) {
 		path = NULL;
 		return;
 	}
-	if (!drive->quota_call && graph_get_drive(drive->graph, path, HTTP_BACKGROUND, on_quota,
-						  drive, &drive->quota_call) < 0)
-		loop_timer_arm(&drive->quota_timer, QUOTA_MS);
+	if (graph_get_drive(drive->graph, path, HTTP_BACKGROUND, on_quota, drive,
+			    &drive->quota_call) < 0)
+		log_warn("the quota cannot be asked for");
 }
 
+void drive_get_quota(struct drive *drive, struct drive_quota *ret)
+{
+	bool is_old;
+
+	mutex_lock(&drive->lock);
+	*ret = drive->quota;
+	is_old = clock_mono_ms() - drive->quota_asked_ms > QUOTA_MS;
+	if (is_old && !drive->quota_posted) {
+		drive->quota_posted = true;
+		loop_post(drive->loop, &drive->quota_post, ask_quota, drive);
+	}
+	mutex_unlock(&drive->lock);
+}
+
+static void read_clock(struct drive *drive)
+{
+	drive->clock_ms = clock_mono_ms();
+	drive->slept_ms = clock_boot_ms() - drive->clock_ms;
+}
+
+/* What was missed is asked for, and the channel is not trusted to be alive. */
 static void on_clock(void *arg)
 {
 	struct drive *drive = arg;
-	uint64_t slept = clock_boot_ms() - clock_mono_ms();
+	uint64_t clock_ms = drive->clock_ms, slept_ms = drive->slept_ms;
 
-	if (slept > drive->slept_ms + SLEPT_MS) {
-		log_info("the machine slept for %llu s",
-			 (unsigned long long)((slept - drive->slept_ms) / 1000));
-		coherence_on_jump(&drive->coherence, loop_now_ms(drive->loop));
-		live_kick(drive->live);
-		follow(drive);
-	}
-	drive->slept_ms = slept;
+	read_clock(drive);
 	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
+	if (drive->slept_ms <= slept_ms + SLEPT_MS &&
+	    drive->clock_ms <= clock_ms + WATCH_CLOCK_MS + STOPPED_MS)
+		return;
+	log_info("the machine slept, or this process was stopped");
+	coherence_on_jump(&drive->coherence, loop_now_ms(drive->loop));
+	live_kick(drive->live);
+	follow(drive);
 }
 
 static void on_page(void *arg, const struct item_page *page)
@@ -262,7 +299,6 @@ static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
 	int r;
 
 	if ((r = loop_timer_init(&drive->poll, drive->loop, on_poll, drive)) < 0 ||
-	    (r = loop_timer_init(&drive->quota_timer, drive->loop, on_quota_timer, drive)) < 0 ||
 	    (r = loop_timer_init(&drive->clock_timer, drive->loop, on_clock, drive)) < 0)
 		return r;
 	r = delta_new(drive->loop, store, drive->tree, &source, &drive->options.delta,
@@ -308,7 +344,6 @@ int drive_new(struct loop *loop, struct lane *store, struct graph *graph, struct
 	drive->tree = tree;
 	drive->options = *options;
 	drive->events = *events;
-	drive->slept_ms = clock_boot_ms() - clock_mono_ms();
 	coherence_init(&drive->coherence, &options->coherence, loop_now_ms(loop));
 	drive->id = strdup(drive_id);
 	r = drive->id ? make_engines(drive, store, ws) : -ENOMEM;
@@ -327,9 +362,10 @@ void drive_free(struct drive *drive)
 		return;
 	graph_on_reachable(drive->graph, NULL, NULL);
 	graph_cancel(drive->endpoint);
+	while (drive->quota_posted)
+		loop_run_once(drive->loop);
 	graph_cancel(drive->quota_call);
 	loop_timer_fini(&drive->poll);
-	loop_timer_fini(&drive->quota_timer);
 	loop_timer_fini(&drive->clock_timer);
 	live_free(drive->live);
 	crawl_free(drive->crawl);
@@ -350,7 +386,8 @@ void drive_start(struct drive *drive)
 		ready(drive, 0, "");
 	delta_look(drive->delta, false);
 	live_start(drive->live);
-	loop_timer_arm(&drive->quota_timer, 0);
+	ask_quota(drive);
+	read_clock(drive);
 	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
 }
 
@@ -374,18 +411,11 @@ uint64_t drive_lease_ms(const struct drive *drive)
 	return coherence_lease_ms(&drive->coherence);
 }
 
-void drive_get_quota(struct drive *drive, struct drive_quota *ret)
-{
-	mutex_lock(&drive->lock);
-	*ret = drive->quota;
-	mutex_unlock(&drive->lock);
-}
-
 void drive_get_status(struct drive *drive, struct drive_status *ret)
 {
 	*ret = (struct drive_status){
 		.state = coherence_word(&drive->coherence),
-		.reason = drive->coherence.reason,
+		.reason = coherence_reason(&drive->coherence),
 		.url_host = live_host(drive->live),
 		.connected_since_s = live_connected_since_s(drive->live),
 		.last_notification_s = live_last_notification_s(drive->live),

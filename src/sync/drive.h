@@ -31,8 +31,10 @@ struct drive_events {
 	void *arg;
 	/* Store lane, after a commit: what the kernel must hear of; the set is the callee's. */
 	source_changes_fn on_changes;
-	/* Everything that was handed out may be stale. */
+	/* Loop, as what follows: everything that was handed out may be stale. */
 	void (*on_revoke)(void *arg);
+	/* The service cannot be reached any more, or can be again; may be NULL. */
+	void (*on_offline)(void *arg, bool offline);
 	/* The tree can be used: at once if it was known before, else after the first run. error:
 	 * the drive cannot be used at all. Once. */
 	void (*on_ready)(void *arg, int error, const char *text);
@@ -46,6 +48,8 @@ must_check int drive_new(struct loop *loop, struct lane *store, struct graph *gr
 			 struct tree *tree, const char *drive_id,
 			 const struct drive_options *options, const struct drive_events *events,
 			 struct drive **ret);
+/* Turns the loop until the store lane has done what was given to it: not from inside a callback of
+ * the loop, and no call of another thread any more. No callback afterwards. NULL-safe. */
 void drive_free(struct drive *drive);
 void drive_start(struct drive *drive);
 /* Something looks as if delta had news (a version that is gone, a user's wish). */
@@ -56,8 +60,8 @@ bool drive_is_offline(const struct drive *drive);
 /* How long replies to the kernel may be believed; any thread. */
 uint64_t drive_lease_ms(const struct drive *drive);
 
-/* The drive's quota as last heard, for statfs; any thread, never waits. has_quota false: unknown.
- */
+/* The drive's quota as last heard, for statfs; any thread, never waits: one that is older than a
+ * minute is asked for again meanwhile. has_quota false: unknown. */
 struct drive_quota {
 	uint64_t total, used, remaining;
 	bool has_quota;

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mutex.h"
+#include "paging.h"
 #include "source.h"
 #include "tree.h"
 
@@ -13,10 +14,13 @@
 #include <string.h>
 
 enum {
-	PAGES_MAX = 10000,
 	FAILED_MAX = 64, /* folders whose failure is remembered */
 	FAILED_FOR_MS = 1000,
 	RESTARTS_MAX = 1,
+	/* A folder just seen may be unknown to the replica that is asked. */
+	NOT_FOUND_AGAIN_MS = 300,
+	/* Without a page for so long, those who wait are told. */
+	PROGRESS_MS = 10000,
 };
 
 enum { IDLE, WAITING };
@@ -30,7 +34,9 @@ struct run {
 	struct list waiters; /* guarded by listing->lock */
 	struct graph_call *call;
 	uint64_t note;
-	unsigned pages_n, restarts_n;
+	struct paging paging;
+	unsigned restarts_n;
+	struct loop_timer deadline, retry;
 	struct lane_job job;
 	bool job_pending;
 	struct item_page page; /* the job's while it is pending */
@@ -54,14 +60,14 @@ struct listing {
 	struct failure failed[FAILED_MAX];
 	unsigned failed_next;
 
-	struct mutex
-		lock; /* MUTEX_RANK_LISTING; guards incoming, posted, waiter lists and states */
+	/* MUTEX_RANK_LISTING; guards what follows, the runs' waiters, and every waiter's state. */
+	struct mutex lock;
 	struct list incoming;
 	struct loop_call call;
 	bool posted;
 };
 
-static void fetch(struct run *run, const char *link);
+static int fetch(struct run *run, const char *link);
 
 int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
 		const struct source *source, const struct listing_options *options,
@@ -107,6 +113,9 @@ static void run_free(struct run *run)
 {
 	list_del(&run->node);
 	run->listing->runs_n--;
+	loop_timer_fini(&run->deadline);
+	loop_timer_fini(&run->retry);
+	paging_reset(&run->paging);
 	item_page_fini(&run->page);
 	free(run->id);
 	free(run);
@@ -176,6 +185,7 @@ static void merge_done(void *arg)
 {
 	struct run *run = arg;
 	auto_free char *next = take_ptr(&run->page.next_link);
+	int r;
 
 	run->job_pending = false;
 	item_page_fini(&run->page);
@@ -185,26 +195,60 @@ static void merge_done(void *arg)
 		end_run(run, run->job_error);
 		return;
 	}
-	fetch(run, next);
-	wake(run->listing, &run->waiters, LISTING_MORE);
+	loop_timer_arm(&run->deadline, PROGRESS_MS);
+	r = fetch(run, next);
+	if (r < 0)
+		end_run(run, r);
+	else
+		wake(run->listing, &run->waiters, LISTING_MORE);
+}
+
+static void restart(void *arg)
+{
+	struct run *run = arg;
+	int r;
+
+	paging_reset(&run->paging);
+	r = fetch(run, NULL);
+	if (r < 0)
+		end_run(run, r);
+}
+
+static void on_deadline(void *arg)
+{
+	struct run *run = arg;
+
+	if (run->job_pending) {
+		loop_timer_arm(&run->deadline, PROGRESS_MS);
+		return;
+	}
+	run->listing->source.cancel(take_ptr(&run->call));
+	end_run(run, -ETIMEDOUT);
+}
+
+/* A stale paging token is told as 400. */
+static void on_error(struct run *run, const struct graph_result *result)
+{
+	bool is_stale = result->status == 400 && run->paging.pages_n > 0;
+
+	if ((is_stale || result->status == 404) && run->restarts_n++ < RESTARTS_MAX)
+		loop_timer_arm(&run->retry, is_stale ? 0 : NOT_FOUND_AGAIN_MS);
+	else
+		end_run(run, result->is_offline ? -ENETDOWN : result->error);
 }
 
 static void on_page(void *arg, const struct graph_result *result, struct item_page *page)
 {
 	struct run *run = arg;
+	const char *why = "";
 
 	run->call = NULL;
 	if (result->error) {
-		/* A stale paging token is said as 400; a folder just seen may be 404 for a while.
-		 */
-		if ((result->status == 400 || result->status == 404) &&
-		    run->restarts_n++ < RESTARTS_MAX)
-			fetch(run, NULL);
-		else
-			end_run(run, result->is_offline ? -ENETDOWN : result->error);
+		on_error(run, result);
 		return;
 	}
-	if (++run->pages_n > PAGES_MAX) {
+	if (paging_note(&run->paging, page, &why) < 0) {
+		log_warn("a folder cannot be listed: %s", why);
 		end_run(run, -EIO);
 		return;
 	}
@@ -214,20 +258,16 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 	lane_push(run->listing->store, &run->job, merge_work, merge_done, run);
 }
 
-static void on_no_call(void *arg)
-{
-	end_run(arg, -EIO);
-}
-
-static void fetch(struct run *run, const char *link)
+/* link NULL: the first page. -EIO: the link is none that may be followed. */
+static int fetch(struct run *run, const char *link)
 {
 	struct listing *listing = run->listing;
+	int r;
 
 	run->note = tree_note(listing->tree);
-	if (listing->source.get_children(listing->source.arg, run->id, link, HTTP_PERSON, on_page,
-					 run, &run->call) < 0 &&
-	    loop_post_new(listing->loop, on_no_call, run) < 0)
-		end_run(run, -ENOMEM);
+	r = listing->source.get_children(listing->source.arg, run->id, link, HTTP_PERSON, on_page,
+					 run, &run->call);
+	return r == -EPERM ? -EIO : r;
 }
 
 /* --- those who ask --- */
@@ -253,7 +293,27 @@ static int recent_failure(struct listing *listing, uint64_t dir)
 	return 0;
 }
 
-static int new_run(struct listing *listing, uint64_t dir, struct run **ret)
+static struct run *run_new(struct listing *listing, uint64_t dir, char *id)
+{
+	struct run *run = calloc(1, sizeof(*run));
+
+	if (!run)
+		return NULL;
+	run->listing = listing;
+	run->dir = dir;
+	list_init(&run->waiters);
+	list_add_tail(&listing->runs, &run->node);
+	listing->runs_n++;
+	if (loop_timer_init(&run->deadline, listing->loop, on_deadline, run) < 0 ||
+	    loop_timer_init(&run->retry, listing->loop, restart, run) < 0) {
+		run_free(run);
+		return NULL;
+	}
+	run->id = id;
+	return run;
+}
+
+static int start_run(struct listing *listing, uint64_t dir, struct run **ret)
 {
 	struct tree_meta meta;
 	struct run *run;
@@ -261,49 +321,55 @@ static int new_run(struct listing *listing, uint64_t dir, struct run **ret)
 
 	if (r < 0)
 		return r;
-	run = calloc(1, sizeof(*run));
-	if (run) {
-		run->listing = listing;
-		run->dir = dir;
-		run->id = take_ptr(&meta.id);
-		list_init(&run->waiters);
-		list_add_tail(&listing->runs, &run->node);
-		listing->runs_n++;
-		*ret = run;
-	}
+	run = run_new(listing, dir, meta.id);
+	if (run)
+		meta.id = NULL;
 	tree_meta_fini(&meta);
-	return run ? 0 : -ENOMEM;
+	if (!run)
+		return -ENOMEM;
+	r = fetch(run, NULL);
+	if (r < 0) {
+		run_free(run);
+		return r;
+	}
+	loop_timer_arm(&run->deadline, PROGRESS_MS);
+	*ret = run;
+	return 0;
+}
+
+/* Must dir be asked for, and can it be? 1: yes | 0: it is complete | -errno */
+static int may_start(struct listing *listing, uint64_t dir)
+{
+	struct tree_attr attr;
+	int r = tree_get(listing->tree, dir, &attr);
+
+	if (r < 0)
+		return r;
+	if (attr.kind != TREE_DIR)
+		return -ENOTDIR;
+	if (attr.complete)
+		return 0;
+	if (listing->is_offline)
+		return -ENETDOWN;
+	r = recent_failure(listing, dir);
+	return r < 0 ? r : 1;
 }
 
 /* 1: the waiter was added to a run. */
 static int admit(struct listing *listing, uint64_t dir, struct list *waiter)
 {
 	struct run *run = find_run(listing, dir);
-	bool is_new = !run;
-	struct tree_attr attr;
-	int r;
+	int r = run ? 1 : may_start(listing, dir);
 
-	if (is_new) {
-		r = tree_get(listing->tree, dir, &attr);
-		if (r < 0)
-			return r;
-		if (attr.kind != TREE_DIR)
-			return -ENOTDIR;
-		if (attr.complete)
-			return 0;
-		if (listing->is_offline)
-			return -ENETDOWN;
-		r = recent_failure(listing, dir);
-		if (r == 0)
-			r = new_run(listing, dir, &run);
-		if (r < 0)
-			return r;
+	if (r > 0 && !run) {
+		r = start_run(listing, dir, &run);
+		r = r < 0 ? r : 1;
 	}
+	if (r <= 0)
+		return r;
 	mutex_lock(&listing->lock);
 	list_splice_tail(&run->waiters, waiter);
 	mutex_unlock(&listing->lock);
-	if (is_new)
-		fetch(run, NULL);
 	return 1;
 }
 

@@ -29,9 +29,9 @@ struct listing_waiter {
 };
 
 /*
- * Asks for more of w->dir, any thread; w->dir, fn and arg are set by the caller. person: somebody
- * waits (goes before background work). There is a deadline: fn is always called. When the service
- * is known to be unreachable that is at once.
+ * Asks for more of w->dir, any thread; w->dir, fn and arg are set by the caller. fn is always
+ * called: within 10 s without a page; at once when the service is known to be unreachable, or when
+ * the same folder failed a second ago.
  */
 void listing_want(struct listing *listing, struct listing_waiter *w);
 /* Any thread: true when fn will not be called (any more); false when it ran or is running. */
