@@ -21,7 +21,7 @@ struct live {
 	struct session *session; /* the one that is up, or NULL */
 	struct session *next;    /* being brought up; replaces session */
 	bool asked;              /* an endpoint is asked for and not answered */
-	bool is_up, is_freed;
+	bool is_up, is_late, is_freed;
 	struct loop_timer retry, renew, stable;
 	uint64_t backoff_ms, unsupported_ms, stable_until_ms;
 	unsigned seed;
@@ -160,6 +160,7 @@ static void on_session_up(void *arg, struct session *session)
 	live->session = session;
 	live->next = NULL;
 	live->is_up = true;
+	live->is_late = false;
 	live->connected_s = clock_real_s();
 	live->unsupported_ms = live->options.unsupported_ms;
 	snprintf(live->host, sizeof(live->host), "%s", session_host(session));
@@ -185,14 +186,21 @@ static void on_session_ping(void *arg, struct session *session)
 	struct live *live = arg;
 
 	live->backoff_ms = live->options.backoff_min_ms;
+	if (session != live->session || !live->is_late)
+		return;
+	/* What was said while the line was silent may be lost. */
+	live->is_late = false;
+	tell(live, LIVE_UP, "");
 }
 
 static void on_session_late(void *arg, struct session *session)
 {
 	struct live *live = arg;
 
-	if (session == live->session)
-		tell(live, LIVE_SUSPECT, "the channel's heartbeat is late");
+	if (session != live->session)
+		return;
+	live->is_late = true;
+	tell(live, LIVE_SUSPECT, "the channel's heartbeat is late");
 }
 
 static void on_session_ended(void *arg, struct session *session, const char *reason)

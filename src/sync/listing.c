@@ -19,7 +19,6 @@ enum {
 	RESTARTS_MAX = 1,
 	/* A folder just seen may be unknown to the replica that is asked. */
 	NOT_FOUND_AGAIN_MS = 300,
-	/* Without a page for so long, those who wait are told. */
 	PROGRESS_MS = 10000,
 };
 
@@ -69,6 +68,11 @@ struct listing {
 
 static int fetch(struct run *run, const char *link);
 
+static void arm_deadline(struct run *run)
+{
+	loop_timer_arm(&run->deadline, run->listing->options.progress_ms);
+}
+
 int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
 		const struct source *source, const struct listing_options *options,
 		struct listing **ret)
@@ -82,6 +86,8 @@ int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
 	listing->tree = tree;
 	listing->source = *source;
 	listing->options = *options;
+	if (listing->options.progress_ms == 0)
+		listing->options.progress_ms = PROGRESS_MS;
 	list_init(&listing->runs);
 	list_init(&listing->incoming);
 	mutex_init(&listing->lock, MUTEX_RANK_LISTING);
@@ -195,7 +201,7 @@ static void merge_done(void *arg)
 		end_run(run, run->job_error);
 		return;
 	}
-	loop_timer_arm(&run->deadline, PROGRESS_MS);
+	arm_deadline(run);
 	r = fetch(run, next);
 	if (r < 0)
 		end_run(run, r);
@@ -219,7 +225,7 @@ static void on_deadline(void *arg)
 	struct run *run = arg;
 
 	if (run->job_pending) {
-		loop_timer_arm(&run->deadline, PROGRESS_MS);
+		arm_deadline(run);
 		return;
 	}
 	run->listing->source.cancel(take_ptr(&run->call));
@@ -332,7 +338,7 @@ static int start_run(struct listing *listing, uint64_t dir, struct run **ret)
 		run_free(run);
 		return r;
 	}
-	loop_timer_arm(&run->deadline, PROGRESS_MS);
+	arm_deadline(run);
 	*ret = run;
 	return 0;
 }

@@ -30,8 +30,8 @@ struct listing_waiter {
 
 /*
  * Asks for more of w->dir, any thread; w->dir, fn and arg are set by the caller. fn is always
- * called: within 10 s without a page; at once when the service is known to be unreachable, or when
- * the same folder failed a second ago.
+ * called: within progress_ms without a page; at once when the service is known to be unreachable,
+ * or when the same folder failed a second ago.
  */
 void listing_want(struct listing *listing, struct listing_waiter *w);
 /* Any thread: true when fn will not be called (any more); false when it ran or is running. */
@@ -41,6 +41,7 @@ struct listing_options {
 	/* On the store lane, after a page that corrected something the kernel may hold. */
 	void (*on_changes)(void *arg, struct change_set *set);
 	void *arg;
+	uint64_t progress_ms; /* how long to wait for a page; 0: 10 s */
 };
 
 struct lane;
