@@ -16,8 +16,8 @@
 enum { CHANGES_N = 500, FOLDERS_N = 10, FILES_N = 40, EQUAL_MS = 90000 };
 
 /* Short enough for a test, in the proportions of the real ones. */
-static const char config[] = "[channel]\nping_ceiling_ms = 2000\nbackoff_ms = 200\n"
-			     "[sync]\npoll_min_ms = 500\npoll_max_ms = 2000\nsafety_poll_s = 600\n";
+static const char config[] = "[channel]\nbackoff_min = 200ms\n"
+			     "[sync]\npoll_min = 500ms\npoll_max = 2s\nsafety_poll = 600s\n";
 
 static struct harness h;
 static unsigned seed;

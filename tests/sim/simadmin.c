@@ -191,6 +191,9 @@ static void counters(struct call *c)
 	simjson_int(out, "sockets", s->sock->session_n);
 	simjson_int(out, "notifications", (int64_t)s->notifications_n);
 	simjson_int(out, "violations", s->violation_n);
+	if (s->delta.pages)
+		simjson_int(out, "delta_pages_left",
+			    (int64_t)(json_object_array_length(s->delta.pages) - s->delta.page_at));
 	simjson_int(out, "items", s->tree.item_n - 1);
 	simjson_close(out, '}');
 }
