@@ -18,7 +18,7 @@ static int parse_content_range(const char *text, uint64_t *ret_first, uint64_t *
 			    ret_last, ret_total, &end) != 3)
 		return -EBADMSG;
 	if (text[end] != '\0' || strchr(text, '+') || strstr(text, "--") ||
-	    *ret_last < *ret_first || *ret_last >= *ret_total)
+	    *ret_last < *ret_first || *ret_last >= *ret_total || *ret_total > INT64_MAX)
 		return -EBADMSG;
 	return 0;
 }

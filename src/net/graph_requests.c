@@ -14,26 +14,42 @@
 	"malware,parentReference,fileSystemInfo,lastModifiedDateTime,createdDateTime,webUrl"
 #define PAGE_ITEMS "1000"
 
+static bool is_segment(const char *id, size_t len)
+{
+	if (len == 0)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)id[i] <= ' ' || strchr("/?#%\\\x7f", id[i]) ||
+		    (id[i] == '.' && i + 1 < len && id[i + 1] == '.'))
+			return false;
+	return true;
+}
+
 int graph_drive_path(const char *drive, char **ret)
 {
-	size_t len = strlen(drive);
-	int r;
+	static const char *const kinds[] = { "drives/", "groups/", "users/", "sites/" };
 
 	if (strcmp(drive, "me") == 0)
-		r = asprintf(ret, "/me/drive");
-	else if (strpbrk(drive, "?#% \\") || strstr(drive, "//") || strstr(drive, "..") ||
-		 (len > 0 && drive[len - 1] == '/'))
-		return -EINVAL;
-	else if (strncmp(drive, "drives/", 7) == 0 && !strchr(drive + 7, '/') && drive[7])
-		r = asprintf(ret, "/%s", drive);
-	else if ((strncmp(drive, "groups/", 7) == 0 && !strchr(drive + 7, '/') && drive[7]) ||
-		 (strncmp(drive, "users/", 6) == 0 && !strchr(drive + 6, '/') && drive[6]) ||
-		 (strncmp(drive, "sites/", 6) == 0 && drive[6] &&
-		  (!strchr(drive + 6, '/') || strstr(drive + 6, "/lists/"))))
-		r = asprintf(ret, "/%s/drive", drive);
-	else
-		return -EINVAL;
-	return r < 0 ? -ENOMEM : 0;
+		return asprintf(ret, "/me/drive") < 0 ? -ENOMEM : 0;
+	for (size_t i = 0; i < array_n(kinds); i++) {
+		const char *id = drive + strlen(kinds[i]), *rest;
+
+		if (strncmp(drive, kinds[i], strlen(kinds[i])) != 0)
+			continue;
+		rest = id + strcspn(id, "/");
+		if (!is_segment(id, (size_t)(rest - id)))
+			return -EINVAL;
+		if (kinds[i][0] == 's' && strncmp(rest, "/lists/", 7) == 0) {
+			if (!is_segment(rest + 7, strlen(rest + 7)))
+				return -EINVAL;
+		} else if (*rest) {
+			return -EINVAL;
+		}
+		return asprintf(ret, "/%s%s", drive, kinds[i][0] == 'd' ? "" : "/drive") < 0
+			       ? -ENOMEM
+			       : 0;
+	}
+	return -EINVAL;
 }
 
 /* An id as one path segment. */

@@ -1,5 +1,6 @@
 #include "fetch.h"
 
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,6 +33,12 @@ void bench_fini(struct bench *b)
 	http_free(b->http);
 	loop_timer_fini(&b->patience);
 	loop_free(b->loop);
+}
+
+void bench_turn(struct bench *b)
+{
+	loop_run_once(b->loop);
+	(void)poll(NULL, 0, 1); /* leave the processor to the servers' threads */
 }
 
 void bench_run(struct bench *b)

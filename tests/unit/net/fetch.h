@@ -27,6 +27,8 @@ struct fetch {
 
 void bench_init(struct bench *b, const struct http_options *options);
 void bench_fini(struct bench *b);
+/* One turn of the loop, for waiting on something that is not a request's end. */
+void bench_turn(struct bench *b);
 /* Runs the loop until every request has ended; fails after ten seconds. */
 void bench_run(struct bench *b);
 

@@ -100,6 +100,15 @@ void script_release(struct script *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+void script_copy(char *to, size_t size, const char *from)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+	pthread_mutex_lock(&lock);
+	snprintf(to, size, "%s", from);
+	pthread_mutex_unlock(&lock);
+}
+
 bool script_header(const struct script_request *req, const char *name, char *ret, size_t size)
 {
 	size_t len = strlen(name);

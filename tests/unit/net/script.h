@@ -43,5 +43,8 @@ void script_reset(struct script_conn *conn);
 void script_hold(struct script_conn *conn);
 void script_release(struct script *s);
 
+/* Copies a text under one lock: a script notes what it saw, and the test reads it, with this. */
+void script_copy(char *to, size_t size, const char *from);
+
 /* The value of a header of the request, copied to ret; false when it is not there. */
 bool script_header(const struct script_request *req, const char *name, char *ret, size_t size);

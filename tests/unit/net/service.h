@@ -22,7 +22,7 @@ struct service {
 	atomic_int token_expires_s;
 	atomic_bool token_hold, token_drop;
 	atomic_uint token_asked_n;
-	char token_form[4096]; /* the last form; read when nothing is asked */
+	char token_form[4096]; /* the last form; read with script_copy() */
 
 	struct bench bench;
 	char dir[64];

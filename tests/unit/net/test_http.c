@@ -147,6 +147,8 @@ static void test_what_is_sent(void **state)
 							 .body_len = 3 }),
 			 0);
 	bench_run(&b);
+	bench_fini(&b);
+	script_stop(s);
 	assert_int_equal(f.error, 0);
 	assert_string_equal(seen.method, "POST");
 	assert_string_equal(seen.target, "/a/../b%2Fc?q=%20");
@@ -166,8 +168,6 @@ static void test_what_is_sent(void **state)
 	assert_string_equal(f.retry_after, "7");
 	assert_int_equal(f.heads_n, 1);
 	fetch_fini(&f);
-	bench_fini(&b);
-	script_stop(s);
 }
 
 static void redirect(struct script_conn *conn, const struct script_request *req, void *arg)
@@ -484,7 +484,7 @@ static void test_cancel_running_and_queued(void **state)
 			    (struct http_spec){ .url = script_url(s, "/3"), .total_ms = 200 }),
 		0);
 	while (script_requests_n(s) == 0)
-		loop_run_once(b.loop);
+		bench_turn(&b);
 	http_cancel(queued.request);
 	http_cancel(running.request);
 	b.open_n -= 2;
@@ -543,7 +543,7 @@ static void test_cancel_and_start_from_callbacks(void **state)
 				 0);
 		assert_int_equal(buf_append_str(&victim.body, script_url(s, "/inner")), 0);
 		while (script_requests_n(s) == 0)
-			loop_run_once(b.loop);
+			bench_turn(&b);
 		assert_int_equal(
 			fetch_start(&self, &b,
 				    (struct http_spec){ .url = script_url(s, "/self"),
@@ -634,13 +634,13 @@ static void test_slots_are_kept_for_persons(void **state)
 				 0);
 	assert_int_equal(http_started_n(b.http, HTTP_API), 2);
 	while (held_n < 2)
-		loop_run_once(b.loop);
+		bench_turn(&b);
 	assert_int_equal(fetch_start(&person, &b,
 				     (struct http_spec){ .url = script_url(s, "/person"),
 							 .priority = HTTP_PERSON }),
 			 0);
 	while (person.ends_n == 0)
-		loop_run_once(b.loop);
+		bench_turn(&b);
 	assert_int_equal(person.error, 0);
 	assert_int_equal(held_n, 2);
 	script_release(s);
