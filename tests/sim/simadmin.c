@@ -333,18 +333,21 @@ static void knobs(struct call *c)
 
 static void outage(struct call *c)
 {
+	static const char *const modes[] = {
+		[SIMSERVE_UP] = "none",
+		[SIMSERVE_REFUSE] = "refuse",
+		[SIMSERVE_BLACKHOLE] = "blackhole",
+	};
 	struct json_object *mode = arg(c, "mode");
-	const char *name = mode ? json_object_get_string(mode) : "";
 
-	if (strcmp(name, "none") == 0)
-		simserve_set_outage(&c->s->serve, SIMSERVE_UP);
-	else if (strcmp(name, "refuse") == 0)
-		simserve_set_outage(&c->s->serve, SIMSERVE_REFUSE);
-	else if (strcmp(name, "blackhole") == 0)
-		simserve_set_outage(&c->s->serve, SIMSERVE_BLACKHOLE);
-	finish(c, strcmp(name, "none") && strcmp(name, "refuse") && strcmp(name, "blackhole")
-			  ? "mode is none, refuse or blackhole"
-			  : NULL);
+	for (unsigned i = 0; mode && i < array_n(modes); i++) {
+		if (strcmp(modes[i], json_object_get_string(mode)) == 0) {
+			simserve_set_outage(&c->s->serve, (enum simserve_outage)i);
+			finish(c, NULL);
+			return;
+		}
+	}
+	finish(c, "mode is none, refuse or blackhole");
 }
 
 static void configure_socket(struct call *c)

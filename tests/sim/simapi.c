@@ -167,46 +167,51 @@ static void route_item(struct sim *s, struct simapi_route *r, char *rest)
 	r->class = class_of(r->sub);
 }
 
+/* A list is a library's drive under another name for the notification channel. */
+static bool is_list_subscription(const char *path)
+{
+	return strncmp(path, "/sites/", 7) == 0 && strstr(path, "/lists/") &&
+	       strcasestr(path, "/subscriptions/socketIo");
+}
+
+/* As many segments of the raw path as the decoded prefix has: links start with what was sent. */
+static char *raw_prefix(const char *raw, const char *decoded, size_t decoded_len)
+{
+	const char *end = raw + strlen("/v1.0");
+
+	for (size_t i = 0; i < decoded_len; i++)
+		if (decoded[i] == '/')
+			end += 1 + strcspn(end + 1, "/");
+	return part(raw, (size_t)(end - raw));
+}
+
 static void find_route(struct sim *s, struct simreq *req, struct simapi_route *r)
 {
-	auto_free char *path = simjson_dup(req->path);
-	const char *raw = req->path + 5;
+	auto_free char *decoded = simjson_dup(req->path);
+	char *path;
 	size_t n;
 
 	r->sub = simjson_dup("");
-	if (strncmp(path, "/v1.0/", 6) != 0)
+	if (strncmp(decoded, "/v1.0/", 6) != 0)
 		return;
+	path = decoded + strlen("/v1.0");
 	simhttp_decode(path);
-	memmove(path, path + 5, strlen(path + 5) + 1);
-	if (strcmp(path, "/me") == 0)
-		r->class = SIMCLASS_ME;
 	n = drive_prefix(s, path, &r->drive);
-	if (n == 0) {
-		/* A list is a library's drive under another name for the notification channel. */
-		if (strncmp(path, "/sites/", 7) == 0 && strstr(path, "/lists/") &&
-		    strcasestr(path, "/subscriptions/socketIo")) {
-			*r = (struct simapi_route){ .class = SIMCLASS_SOCKETIO,
-						    .drive = 1,
-						    .has_drive = true,
-						    .is_root_form = true,
-						    .item = s->tree.root[1],
-						    .sub = r->sub };
-		}
-		return;
+	if (n > 0) {
+		r->has_drive = true;
+		r->prefix = raw_prefix(req->path, path, n);
+		if (path[n] == '\0')
+			r->class = SIMCLASS_DRIVE;
+		else
+			route_item(s, r, path + n);
+	} else if (strcmp(path, "/me") == 0) {
+		r->class = SIMCLASS_ME;
+	} else if (is_list_subscription(path)) {
+		r->class = SIMCLASS_SOCKETIO;
+		r->drive = 1;
+		r->has_drive = r->is_root_form = true;
+		r->item = s->tree.root[1];
 	}
-	r->has_drive = true;
-	/* The raw prefix has as many slashes as the decoded one. */
-	unsigned slashes = 0;
-	for (size_t i = 0; i < n; i++)
-		slashes += path[i] == '/';
-	const char *end = raw;
-	for (; slashes > 0; slashes--)
-		end += 1 + strcspn(end + 1, "/");
-	r->prefix = part(req->path, (size_t)(end - req->path));
-	if (path[n] == '\0')
-		r->class = SIMCLASS_DRIVE;
-	else
-		route_item(s, r, path + n);
 }
 
 /* --- answers --- */

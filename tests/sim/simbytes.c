@@ -184,7 +184,8 @@ void simbytes_read(const struct simbytes_ref *ref, uint64_t offset, void *ret_da
 
 	switch (ref->kind) {
 	case SIMBYTES_LITERAL:
-		memcpy(ret_data, ref->literal + offset, len);
+		if (len > 0)
+			memcpy(ret_data, ref->literal + offset, len);
 		break;
 	case SIMBYTES_TEXT:
 		text_bytes(seed, offset, ret_data, len);
