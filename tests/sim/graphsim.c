@@ -31,6 +31,7 @@ static const char usage[] =
 	"graphsim [OPTIONS]: a simulated OneDrive on 127.0.0.1\n"
 	"  --port N                 first of four ports; 0 (default): any\n"
 	"  --tls DIR                HTTPS; writes ca.pem and more into DIR\n"
+	"  --name HOST              the certificate is good for this host name, too\n"
 	"  --flavour NAME           business (default), library, personal-new, personal-classic\n"
 	"  --lenient                take what strict mode refuses of third-party clients\n"
 	"  --seed-demo              a small, lifelike drive\n"
@@ -43,7 +44,7 @@ static const char usage[] =
 
 struct options {
 	struct simserve_options serve;
-	const char *tls_dir;
+	const char *tls_dir, *tls_name;
 	char cert_path[4096], key_path[4096], ca_path[4096];
 	bool has_demo, ends_with_parent;
 	unsigned long long folder_n, file_n, size;
@@ -57,6 +58,9 @@ static bool parse_option(int option, const char *value, struct options *o, struc
 		return o->serve.first_port >= 0 && o->serve.first_port < 65533;
 	case 't':
 		o->tls_dir = value;
+		return true;
+	case 'n':
+		o->tls_name = value;
 		return true;
 	case 'f':
 		return simid_parse_flavour(value, &s->flavour);
@@ -93,6 +97,7 @@ static bool parse_options(int argc, char **argv, struct options *o, struct sim *
 	static const struct option known[] = {
 		{ "port", required_argument, NULL, 'p' },
 		{ "tls", required_argument, NULL, 't' },
+		{ "name", required_argument, NULL, 'n' },
 		{ "flavour", required_argument, NULL, 'f' },
 		{ "lenient", no_argument, NULL, 'l' },
 		{ "seed-demo", no_argument, NULL, 'd' },
@@ -158,7 +163,7 @@ static int start(struct sim *s, struct options *o)
 		snprintf(o->key_path, sizeof(o->key_path), "%s/key.pem", o->tls_dir);
 		o->serve.cert_path = o->cert_path;
 		o->serve.key_path = o->key_path;
-		r = simtls_make(o->tls_dir);
+		r = simtls_make(o->tls_dir, o->tls_name);
 	}
 	if (r == 0)
 		r = simserve_init(&s->serve, &o->serve);

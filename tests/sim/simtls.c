@@ -63,12 +63,16 @@ static X509 *make_ca(EVP_PKEY *key)
 	return NULL;
 }
 
-static X509 *make_leaf(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key)
+static X509 *make_leaf(EVP_PKEY *key, X509 *ca, EVP_PKEY *ca_key, const char *name)
 {
 	X509 *leaf = new_cert(key, ca, "localhost");
+	char names[512];
+
+	snprintf(names, sizeof(names), "DNS:localhost,IP:127.0.0.1%s%s", name ? ",DNS:" : "",
+		 name ? name : "");
 
 	if (leaf && add_extension(leaf, ca, NID_basic_constraints, "CA:FALSE") &&
-	    add_extension(leaf, ca, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1") &&
+	    add_extension(leaf, ca, NID_subject_alt_name, names) &&
 	    add_extension(leaf, ca, NID_ext_key_usage, "serverAuth") &&
 	    add_extension(leaf, ca, NID_authority_key_identifier, "keyid") &&
 	    X509_sign(leaf, ca_key, EVP_sha256()) > 0)
@@ -106,11 +110,11 @@ static bool write_all(const char *dir, X509 *ca, X509 *leaf, EVP_PKEY *key)
 	return ok;
 }
 
-int simtls_make(const char *dir)
+int simtls_make(const char *dir, const char *name)
 {
 	EVP_PKEY *ca_key = EVP_EC_gen("P-256"), *key = EVP_EC_gen("P-256");
 	X509 *ca = ca_key ? make_ca(ca_key) : NULL;
-	X509 *leaf = ca && key ? make_leaf(key, ca, ca_key) : NULL;
+	X509 *leaf = ca && key ? make_leaf(key, ca, ca_key, name) : NULL;
 	bool ok = leaf && write_all(dir, ca, leaf, key);
 
 	if (!ok)
