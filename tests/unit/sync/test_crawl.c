@@ -1,0 +1,213 @@
+#include "crawl.h"
+#include "rig.h"
+
+#include <errno.h>
+
+struct test {
+	struct rig rig;
+	struct crawl *crawl;
+};
+
+static void make(struct test *t)
+{
+	assert_int_equal(crawl_new(t->rig.loop, t->rig.lane, t->rig.tree, &t->rig.source,
+				   rig_on_changes, &t->rig, &t->crawl),
+			 0);
+}
+
+static int setup(void **state)
+{
+	static struct test test;
+
+	test = (struct test){ 0 };
+	rig_init(&test.rig);
+	rig_seed(&test.rig, RIG_LISTED(RIG_ROOT), RIG_LINK("delta"));
+	make(&test);
+	crawl_start(test.crawl);
+	*state = &test;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct test *t = *state;
+
+	crawl_free(t->crawl);
+	rig_fini(&t->rig);
+	return 0;
+}
+
+static struct rig_call *asked(struct test *t, const char *link)
+{
+	struct rig_call *call = rig_take(&t->rig, RIG_GET_DELTA);
+
+	assert_int_equal(call->priority, HTTP_BACKGROUND);
+	if (link)
+		assert_string_equal(call->link, link);
+	else
+		assert_null(call->link);
+	return call;
+}
+
+static void finish(struct test *t, const char *link)
+{
+	rig_answer(asked(t, link), RIG_LAST(RIG_FILE("Z", "z", "R", "1"), RIG_LINK("end")));
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+	assert_false(crawl_is_running(t->crawl));
+	assert_true(rig_is_complete(&t->rig, TREE_ROOT_INO));
+	assert_true(rig_has(&t->rig, "Z"));
+	/* The link at the end is not delta's: that one is older and may know more. */
+	assert_string_equal(rig_kv(&t->rig, TREE_KV_DELTA_LINK), RIG_LINK("delta"));
+}
+
+/* Paused: neither asks, nor begins again because somebody says that the service is there. */
+static void assert_pauses(struct test *t)
+{
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+	assert_false(crawl_is_running(t->crawl));
+	crawl_start(t->crawl);
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+	assert_false(rig_is_complete(&t->rig, TREE_ROOT_INO));
+}
+
+static void test_pages_are_merged_as_they_come(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL),
+		   RIG_NEXT(RIG_ROOT "," RIG_FILE("F", "f", "R", "1"), RIG_LINK("2")));
+	assert_int_equal(rig_waiting_n(&t->rig), 1);
+	assert_true(rig_has(&t->rig, "F"));
+	assert_false(rig_is_complete(&t->rig, TREE_ROOT_INO));
+	rig_answer(asked(t, RIG_LINK("2")), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("3")));
+	finish(t, RIG_LINK("3"));
+	assert_true(rig_is_complete(&t->rig, rig_ino(&t->rig, "A")));
+	assert_int_equal(crawl_items_n(t->crawl), 4);
+	/* What was there before is no news for the kernel. */
+	assert_int_equal(t->rig.changes_n[CHANGE_CREATE], 0);
+	crawl_start(t->crawl);
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+}
+
+static void test_goes_on_after_a_restart(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	(void)asked(t, RIG_LINK("2"));
+	crawl_free(t->crawl);
+	make(t);
+	crawl_start(t->crawl);
+	finish(t, RIG_LINK("2"));
+	crawl_free(t->crawl);
+	make(t);
+	crawl_start(t->crawl);
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+}
+
+static void test_free_while_storing(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	crawl_free(t->crawl);
+	make(t);
+	crawl_start(t->crawl);
+	finish(t, RIG_LINK("2"));
+}
+
+static void test_begins_again(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	rig_refuse_resync(asked(t, RIG_LINK("2")), RIG_LINK("fresh"));
+	finish(t, RIG_LINK("fresh"));
+	assert_true(rig_has(&t->rig, "A"));
+}
+
+static void test_begins_again_not_for_ever(void **state)
+{
+	struct test *t = *state;
+
+	for (int i = 0; i < 4; i++)
+		rig_refuse_resync(asked(t, NULL), NULL);
+	assert_pauses(t);
+}
+
+static void test_broken_answers_pause(void **state)
+{
+	static const char *const bodies[] = {
+		RIG_LISTED(RIG_DIR("A", "a", "R")), /* no link at all */
+		RIG_NEXT("", RIG_LINK("2")),        /* to itself */
+		RIG_LAST("{\"name\":\"no id\"}", RIG_LINK("end")),
+		"",
+	};
+	struct test *t = *state;
+
+	for (size_t i = 0; i < array_n(bodies); i++) {
+		rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+		rig_answer(asked(t, RIG_LINK("2")), bodies[i]);
+		assert_pauses(t);
+		rig_on_lane(&t->rig, NULL, NULL);
+		teardown(state);
+		setup(state);
+	}
+}
+
+static void test_waits_for_the_network(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	rig_refuse_offline(asked(t, RIG_LINK("2")));
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+	crawl_start(t->crawl);
+	finish(t, RIG_LINK("2"));
+}
+
+static void test_link_of_another_service(void **state)
+{
+	struct test *t = *state;
+
+	rig_answer(asked(t, NULL),
+		   RIG_NEXT(RIG_DIR("A", "a", "R"), "https://elsewhere.test/v1.0/delta"));
+	finish(t, NULL);
+}
+
+/* Delta deletes while a page that still has the item is on its way. */
+static void test_deleted_meanwhile(void **state)
+{
+	struct test *t = *state;
+	struct rig_call *call;
+
+	rig_seed(&t->rig, RIG_LISTED(RIG_FILE("F", "f", "R", "1") "," RIG_FILE("G", "g", "R", "1")),
+		 RIG_LINK("delta"));
+	call = asked(t, NULL);
+	rig_seed(&t->rig, RIG_LISTED(RIG_GONE("F") "," RIG_FILE("G", "g2", "R", "2")),
+		 RIG_LINK("delta"));
+	rig_answer(call, RIG_NEXT(RIG_FILE("F", "f", "R", "1") "," RIG_FILE("G", "g", "R", "1"),
+				  RIG_LINK("2")));
+	finish(t, RIG_LINK("2"));
+	assert_false(rig_has(&t->rig, "F"));
+	assert_int_equal(t->rig.sets_n, 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_pages_are_merged_as_they_come),
+		TEST(test_goes_on_after_a_restart),
+		TEST(test_free_while_storing),
+		TEST(test_begins_again),
+		TEST(test_begins_again_not_for_ever),
+		TEST(test_broken_answers_pause),
+		TEST(test_waits_for_the_network),
+		TEST(test_link_of_another_service),
+		TEST(test_deleted_meanwhile),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
