@@ -52,5 +52,8 @@ struct change_set {
 /* Beyond this a commit is told as bulk: one invalidation of all is then cheaper than telling. */
 enum { CHANGE_SET_MAX = 4096 };
 
+/* Moves all changes of more (which may be NULL) to the end of *set (NULL: empty). On failure the
+ * set says "bulk", which is always true. Any thread. */
+void change_set_append(struct change_set **set, struct change_set *more);
 /* Frees the set and its strings; NULL-safe. Any thread. */
 void change_set_free(struct change_set *set);

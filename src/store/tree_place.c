@@ -283,6 +283,9 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 		row->attr.size = item->size >= 0 ? now->attr.size : row->attr.size;
 		row->attr.cid = now->attr.cid;
 		row->has_hash = false;
+		/* A tag of the content that was: business delta brings none of the new one. */
+		free(row->ctag);
+		row->ctag = NULL;
 	}
 	if (item->has_hash) {
 		memcpy(row->hash, item->hash, sizeof(row->hash));

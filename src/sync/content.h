@@ -46,8 +46,9 @@ struct content_options {
 
 /* Before the loop runs or on its thread. All but the strings must outlive the content. */
 must_check int content_new(const struct content_options *options, struct content **ret);
-/* When nothing is open and no other thread calls any more; on the loop thread, or after its loop
- * stopped. Ends what is still on its way. NULL-safe. */
+/* When nothing is open and no other thread calls any more; after loop_run() returned, on its
+ * thread (turns the loop until what is on its way has ended). Before the source and the cache go.
+ * NULL-safe. */
 void content_free(struct content *content);
 
 /* The service can be reached, or not (then what is not cached fails at once). Any thread. */
@@ -58,13 +59,12 @@ void content_set_reachable(struct content *content, bool reachable);
 bool content_is_open(void *content, uint64_t ino);
 
 /*
- * To be called on the store lane after every commit that gave a change set, before the set goes
- * to anyone else and in the same lane job as the commit. Moves items on to a new inode whose file
- * was opened while its new content was being committed; *ret_more are the changes that this made
- * (NULL when none), to be pushed after the set.
+ * To be called on the store lane after a commit, in the same lane job, before its changes go to
+ * anyone. Moves items on to a new inode whose file was opened while its new content was being
+ * committed; *ret_more are the changes that this made (NULL when none), to be pushed after those
+ * of the commit.
  */
-must_check int content_after_commit(struct content *content, const struct change_set *set,
-				    struct change_set **ret_more);
+must_check int content_after_commit(struct content *content, struct change_set **ret_more);
 
 struct content_stats {
 	uint64_t cached_bytes, cached_files;

@@ -63,7 +63,8 @@ struct fetch_options {
 	uint64_t stall_ms; /* 0: FETCH_STALL_MS */
 };
 must_check int fetch_new(const struct fetch_options *options, struct fetch **ret);
-/* All files must be closed. Loop thread, or after the loop ended. NULL-safe. */
+/* All files must be closed. After loop_run() returned, on its thread: turns the loop until what
+ * is on its way has ended. Before the source goes. NULL-safe. */
 void fetch_free(struct fetch *fetch);
 /* Any thread. Unreachable: reads of what is not cached fail at once. */
 void fetch_set_reachable(struct fetch *fetch, bool reachable);
@@ -101,5 +102,6 @@ struct fetch_stats {
 	uint64_t in_flight_n, parked_n, files_n;
 	uint64_t fetched_bytes;
 	uint64_t memory_blocks; /* reserved now */
+	bool is_caching;        /* the last block could be written to the cache */
 };
 void fetch_get_stats(struct fetch *fetch, struct fetch_stats *ret);

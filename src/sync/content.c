@@ -1,0 +1,550 @@
+/*
+ * Why bytes of two versions never meet in one open file.
+ *
+ * A version is a content id of the tree, cid: a new number for each new content. Bytes of a
+ * version are kept under its cid only (cache.h), and are put there only from replies that the
+ * service itself says are of it (fetch_url.c). What remains is that an inode, behind which the
+ * kernel keeps one set of pages, must not go from one cid to another while it is open, and that
+ * pages of an earlier cid are dropped before a later one is read.
+ *
+ * (1) An open inode has one cid: versions are found by inode, and an open with another cid than
+ *     the version that is open is refused (wait, then look the name up again).
+ *
+ * (2) The row of an open inode keeps its cid, or leaves the inode. The writer asks, in its
+ *     transaction, whether the inode is open (content_is_open); if so, the row moves to a new
+ *     inode number. An open counts itself before it reads the row, so one of these holds:
+ *       - it counted itself before the writer asked: the row moves away. It has read the old cid,
+ *         which stays with the inode, or finds no row: ESTALE, and the kernel looks again;
+ *       - it counted itself after: the commit may put a new cid on the inode that was just opened
+ *         with the old one. For this the opener registers the version, then reads the row again;
+ *         the writer commits, then looks for registered versions (content_after_commit). Either
+ *         the second reading sees the new row, and the open starts over, or the registration came
+ *         before the commit and the writer sees it, and moves the row to a new inode then. Until
+ *         it has, further opens find two cids and wait.
+ *
+ * (3) Pages. An inode that was not open when the writer asked is marked before the commit
+ *     (inodes_expect_stale): every open from then on drops the pages, until content_after_commit()
+ *     settles the mark, after which exactly the next open does. So no open that can see the new
+ *     cid keeps pages from before. An inode that is open never changes its cid (2), so its pages
+ *     need not be dropped.
+ *
+ * (4) Within a version: fetch_segment.c holds back bytes until their version is certain.
+ */
+#define LOG_MODULE "content"
+#include "content.h"
+
+#include "cache.h"
+#include "change.h"
+#include "config-build.h"
+#include "fetch.h"
+#include "inodes.h"
+#include "lane.h"
+#include "list.h"
+#include "log.h"
+#include "loop.h"
+#include "mutex.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum { BUCKETS_N = 1024, KEPT_MAX = 4096, OPEN_TRIES = 4 };
+
+/* What an open inode shows, for as long as it is open. */
+struct version {
+	struct list node; /* content->lock */
+	struct tree_attr attr;
+	struct fetch_file *file;
+	unsigned opens_n; /* content->lock */
+};
+
+struct content_handle {
+	struct content *content;
+	struct version *version;
+	struct fetch_stream *stream;
+};
+
+struct content {
+	struct lane *store_lane;
+	struct tree *tree;
+	struct inodes *inodes;
+	struct cache *cache;
+	struct fetch *fetch;
+	char *drive_id;
+
+	/* Store lane: inodes that the running transaction leaves to a new content. */
+	uint64_t kept[KEPT_MAX];
+	size_t kept_n;
+	bool is_kept_full;
+
+	struct mutex lock; /* MUTEX_RANK_CONTENT; guards what follows */
+	struct list versions[BUCKETS_N];
+	uint64_t versions_n;
+};
+
+int content_new(const struct content_options *options, struct content **ret)
+{
+	struct content *content = calloc(1, sizeof(*content));
+	int r;
+
+	if (!content)
+		return -ENOMEM;
+	content->store_lane = options->store_lane;
+	content->tree = options->tree;
+	content->inodes = options->inodes;
+	content->cache = options->cache;
+	mutex_init(&content->lock, MUTEX_RANK_CONTENT);
+	for (size_t i = 0; i < BUCKETS_N; i++)
+		list_init(&content->versions[i]);
+	content->drive_id = strdup(options->drive_id);
+	r = content->drive_id ? fetch_new(
+					&(struct fetch_options){
+						.loop = options->loop,
+						.cache = options->cache,
+						.source = *options->source,
+						.on_gone = options->on_version_changed,
+						.arg = options->arg,
+					},
+					&content->fetch)
+			      : -ENOMEM;
+	if (r < 0) {
+		content_free(content);
+		return r;
+	}
+	*ret = content;
+	return 0;
+}
+
+void content_free(struct content *content)
+{
+	if (!content)
+		return;
+	fetch_free(content->fetch);
+	mutex_fini(&content->lock);
+	free(content->drive_id);
+	free(content);
+}
+
+void content_set_reachable(struct content *content, bool reachable)
+{
+	fetch_set_reachable(content->fetch, reachable);
+}
+
+/* --- open versions --- */
+
+static struct list *bucket_of(struct content *content, uint64_t ino)
+{
+	return &content->versions[ino % BUCKETS_N];
+}
+
+static struct version *find(struct content *content, uint64_t ino) REQUIRES(&content->lock)
+{
+	list_for_each (bucket_of(content, ino), pos) {
+		struct version *v = container_of(pos, struct version, node);
+
+		if (v->attr.ino == ino)
+			return v;
+	}
+	return NULL;
+}
+
+static void close_version(struct version *v)
+{
+	fetch_close(v->file);
+	free(v);
+}
+
+static void unpin(struct content *content, struct version *v)
+{
+	bool is_last;
+
+	mutex_lock(&content->lock);
+	is_last = --v->opens_n == 0;
+	if (is_last) {
+		list_del(&v->node);
+		content->versions_n--;
+	}
+	mutex_unlock(&content->lock);
+	if (is_last)
+		close_version(v);
+}
+
+/* 1: the version of this cid is pinned; 0: none is open; CONTENT_WAIT is -EAGAIN here. */
+static int pin_open(struct content *content, const struct tree_attr *attr, struct version **ret)
+	REQUIRES(&content->lock)
+{
+	struct version *v = find(content, attr->ino);
+
+	if (!v)
+		return 0;
+	if (v->attr.cid != attr->cid)
+		return -EAGAIN;
+	v->opens_n++;
+	*ret = v;
+	return 1;
+}
+
+static int new_version(struct content *content, const struct tree_meta *meta, struct version **ret)
+{
+	struct version *v = calloc(1, sizeof(*v));
+	int r;
+
+	if (!v)
+		return -ENOMEM;
+	list_init(&v->node);
+	v->attr = meta->attr;
+	v->opens_n = 1;
+	r = fetch_open(content->fetch,
+		       &(struct fetch_version){
+			       .drive_id = meta->drive_id ? meta->drive_id : content->drive_id,
+			       .id = meta->id,
+			       .etag = meta->etag,
+			       .ctag = meta->ctag,
+			       .ino = meta->attr.ino,
+			       .cid = meta->attr.cid,
+			       .size = meta->attr.size,
+			       .mtime_ns = meta->attr.mtime_ns,
+			       .hash = meta->has_hash ? meta->hash : NULL,
+		       },
+		       &v->file);
+	if (r < 0) {
+		free(v);
+		return r;
+	}
+	*ret = v;
+	return 0;
+}
+
+/* Registers the row's version as the one that the inode has open. -EAGAIN: another one is. */
+static int pin(struct content *content, const struct tree_meta *meta, struct version **ret)
+{
+	struct version *mine;
+	int r;
+
+	mutex_lock(&content->lock);
+	r = pin_open(content, &meta->attr, ret);
+	mutex_unlock(&content->lock);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = new_version(content, meta, &mine);
+	if (r < 0)
+		return r;
+	mutex_lock(&content->lock);
+	r = pin_open(content, &meta->attr, ret);
+	if (r == 0) {
+		list_add_tail(bucket_of(content, meta->attr.ino), &mine->node);
+		content->versions_n++;
+		*ret = mine;
+	}
+	mutex_unlock(&content->lock);
+	if (r != 0)
+		close_version(mine);
+	return r < 0 ? r : 0;
+}
+
+static int check_openable(const struct tree_meta *meta)
+{
+	if (meta->attr.kind != TREE_FILE)
+		return -EISDIR;
+	return meta->malware || meta->package ? -EPERM : 0;
+}
+
+static int read_row(struct content *content, uint64_t ino, struct tree_meta *ret)
+{
+	int r = tree_get_meta(content->tree, ino, ret);
+
+	return r == -ENOENT ? -ESTALE : r;
+}
+
+/* Does the row still have the cid that was pinned? See (2) above. */
+static bool is_current(struct content *content, const struct version *v)
+{
+	struct tree_attr now;
+
+	return tree_get(content->tree, v->attr.ino, &now) == 0 && now.cid == v->attr.cid;
+}
+
+static int pin_current(struct content *content, uint64_t ino, struct version **ret)
+{
+	for (int i = 0; i < OPEN_TRIES; i++) {
+		struct tree_meta meta;
+		int r = read_row(content, ino, &meta);
+
+		if (r < 0)
+			return r;
+		r = check_openable(&meta);
+		if (r == 0)
+			r = pin(content, &meta, ret);
+		tree_meta_fini(&meta);
+		if (r < 0)
+			return r == -EAGAIN ? CONTENT_WAIT : r;
+		if (is_current(content, *ret))
+			return 0;
+		unpin(content, *ret);
+	}
+	return CONTENT_WAIT;
+}
+
+int content_open(struct content *content, uint64_t ino, struct content_handle **ret,
+		 bool *ret_keep_cache)
+{
+	struct content_handle *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->content = content;
+	r = inodes_ref_open(content->inodes, ino);
+	if (r < 0) {
+		free(h);
+		return r;
+	}
+	r = pin_current(content, ino, &h->version);
+	if (r == 0) {
+		r = fetch_stream_new(h->version->file, &h->stream);
+		if (r < 0)
+			unpin(content, h->version);
+	}
+	if (r != 0) {
+		inodes_unref_open(content->inodes, ino);
+		free(h);
+		return r;
+	}
+	*ret_keep_cache = !inodes_take_stale(content->inodes, ino);
+	*ret = h;
+	return 0;
+}
+
+void content_close(struct content_handle *h)
+{
+	struct content *content = h->content;
+	uint64_t ino = h->version->attr.ino;
+
+	fetch_stream_free(h->stream);
+	unpin(content, h->version);
+	/* Last: while a version is registered its inode counts as open. */
+	inodes_unref_open(content->inodes, ino);
+	free(h);
+}
+
+struct settled {
+	struct lane_job job;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void on_settled(void *arg)
+{
+	struct settled *settled = arg;
+	void (*fn)(void *arg) = settled->fn;
+	void *fn_arg = settled->arg;
+
+	free(settled);
+	fn(fn_arg);
+}
+
+int content_on_settled(struct content *content, void (*fn)(void *arg), void *arg)
+{
+	struct settled *settled = calloc(1, sizeof(*settled));
+
+	if (!settled)
+		return -ENOMEM;
+	settled->fn = fn;
+	settled->arg = arg;
+	/* The lane runs in order, and a commit and what follows it are one job there. */
+	lane_push(content->store_lane, &settled->job, on_settled, NULL, settled);
+	return 0;
+}
+
+const struct tree_attr *content_attr(const struct content_handle *h)
+{
+	return &h->version->attr;
+}
+
+int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *ret)
+{
+	const struct version *v;
+
+	mutex_lock(&content->lock);
+	v = find(content, ino);
+	if (v)
+		*ret = v->attr;
+	mutex_unlock(&content->lock);
+	return v ? 0 : -ENOENT;
+}
+
+/* --- new contents --- */
+
+bool content_is_open(void *arg, uint64_t ino)
+{
+	struct content *content = arg;
+
+	if (inodes_is_open(content->inodes, ino))
+		return !PLANT_MIXED_VERSION;
+	inodes_expect_stale(content->inodes, ino);
+	if (content->kept_n < KEPT_MAX)
+		content->kept[content->kept_n++] = ino;
+	else
+		content->is_kept_full = true;
+	return false;
+}
+
+/* Was the inode opened with a content that its row does not have any more? */
+static bool is_split(struct content *content, uint64_t ino)
+{
+	struct tree_attr row, open;
+
+	return content_find_attr(content, ino, &open) == 0 &&
+	       tree_get(content->tree, ino, &row) == 0 && row.cid != open.cid;
+}
+
+/* When too many were kept to remember: all that are open. */
+static int list_open(struct content *content, uint64_t **ret_v, size_t *ret_n)
+{
+	size_t n = 0;
+	uint64_t *v;
+
+	mutex_lock(&content->lock);
+	v = malloc((content->versions_n + 1) * sizeof(*v));
+	for (size_t i = 0; v && i < BUCKETS_N; i++) {
+		list_for_each (&content->versions[i], pos)
+			v[n++] = container_of(pos, struct version, node)->attr.ino;
+	}
+	mutex_unlock(&content->lock);
+	if (!v)
+		return -ENOMEM;
+	*ret_v = v;
+	*ret_n = n;
+	return 0;
+}
+
+static int detach_split(struct content *content, const uint64_t *v, size_t n,
+			struct change_set **more)
+{
+	int error = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct change_set *one = NULL;
+		int r;
+
+		if (!is_split(content, v[i]))
+			continue;
+		log_debug("inode %" PRIu64 " was opened while its content changed", v[i]);
+		r = tree_detach(content->tree, v[i], &one);
+		if (r < 0)
+			error = r;
+		else
+			change_set_append(more, one);
+	}
+	return error;
+}
+
+int content_after_commit(struct content *content, struct change_set **ret_more)
+{
+	auto_free uint64_t *all = NULL;
+	struct change_set *more = NULL;
+	size_t n = content->kept_n;
+	int r = 0;
+
+	*ret_more = NULL;
+	inodes_settle_stale(content->inodes);
+	if (content->is_kept_full)
+		r = list_open(content, &all, &n);
+	if (r == 0 && !PLANT_MIXED_VERSION)
+		r = detach_split(content, all ? all : content->kept, n, &more);
+	/* What could not be moved on is looked at again after the next commit. */
+	if (r == 0) {
+		content->kept_n = 0;
+		content->is_kept_full = false;
+	}
+	*ret_more = more;
+	return r;
+}
+
+/* --- reads --- */
+
+/* The part of a read that fetching knows; freed by whoever ends the read. */
+struct reading {
+	struct fetch_read fetch;
+	struct content *content;
+	struct content_read *read; /* content->lock */
+};
+
+static void on_read(struct fetch_read *fetch_read, ssize_t got)
+{
+	struct reading *reading = container_of(fetch_read, struct reading, fetch);
+	struct content_read *read;
+
+	mutex_lock(&reading->content->lock);
+	read = reading->read;
+	read->state = NULL;
+	mutex_unlock(&reading->content->lock);
+	free(reading);
+	read->done(read, got);
+}
+
+ssize_t content_read_start(struct content_read *read, bool *ret_parked)
+{
+	struct reading *reading = calloc(1, sizeof(*reading));
+	ssize_t r;
+
+	*ret_parked = false;
+	read->state = NULL;
+	if (!reading)
+		return -ENOMEM;
+	reading->content = read->h->content;
+	reading->read = read;
+	reading->fetch = (struct fetch_read){
+		.stream = read->h->stream,
+		.off = read->off,
+		.len = read->len,
+		.buf = read->buf,
+		.done = on_read,
+	};
+	/* It may be over before the next line is reached. */
+	read->state = reading;
+	r = fetch_start(&reading->fetch, ret_parked);
+	if (*ret_parked)
+		return 0;
+	read->state = NULL;
+	free(reading);
+	return r;
+}
+
+bool content_read_cancel(struct content_read *read)
+{
+	struct content *content = read->h->content;
+	struct reading *reading;
+	bool cancelled;
+
+	mutex_lock(&content->lock);
+	reading = read->state;
+	cancelled = reading && fetch_cancel(&reading->fetch);
+	if (cancelled)
+		read->state = NULL;
+	mutex_unlock(&content->lock);
+	if (cancelled)
+		free(reading);
+	return cancelled;
+}
+
+void content_get_stats(struct content *content, struct content_stats *ret)
+{
+	struct fetch_stats fetch;
+	struct cache_stats cache = { 0 };
+
+	fetch_get_stats(content->fetch, &fetch);
+	if (content->cache)
+		cache_get_stats(content->cache, &cache);
+	*ret = (struct content_stats){
+		.cached_bytes = cache.bytes,
+		.cached_files = cache.files,
+		.in_flight_n = fetch.in_flight_n,
+		.parked_n = fetch.parked_n,
+		.fetched_bytes = fetch.fetched_bytes,
+		.is_caching = fetch.is_caching,
+	};
+	mutex_lock(&content->lock);
+	ret->open_n = content->versions_n;
+	mutex_unlock(&content->lock);
+}

@@ -1,0 +1,435 @@
+/*
+ * One look at a file: what has ended is cleared away, then as many requests are started as are
+ * wanted and allowed. Everything that changes a file's state has it looked at again, so nothing
+ * here waits.
+ */
+#define LOG_MODULE "fetch"
+#include "fetch_file.h"
+
+#include "clock.h"
+#include "log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* --- failures --- */
+
+/* How often a failure without a block in between is tried again, after how long, and what it is
+ * to the readers in the end. */
+static const struct {
+	int error;
+	unsigned retries;
+	unsigned delay_ms; /* doubles */
+	bool forget_url;
+	int final; /* 0: as it is */
+} failures[] = {
+	{ -ESTALE, 1, 0, true, -EACCES },   /* the URL is not accepted */
+	{ -ERANGE, 1, 0, true, -EIO },      /* shorter than it was */
+	{ -EREMCHG, 2, 0, true, -ESTALE },  /* another length than the tree says */
+	{ -EBADMSG, 1, 50, false, -EIO },   /* truncated, no content, a wrong range */
+	{ -EAGAIN, 4, 300, false, -EIO },   /* busy */
+	{ -ENOENT, 1, 500, true, -ESTALE }, /* the service's reads lag: once is no proof */
+	{ -ENETDOWN, 1, 100, false, 0 },
+};
+
+void fetch_pump_failed(struct fetch_file *file, int error)
+{
+	unsigned retries = 0, delay_ms = 0;
+	int final = error;
+
+	for (size_t i = 0; i < array_n(failures); i++) {
+		if (failures[i].error != error)
+			continue;
+		retries = failures[i].retries;
+		delay_ms = failures[i].delay_ms;
+		final = failures[i].final ? failures[i].final : error;
+		if (failures[i].forget_url)
+			fetch_url_forget(file);
+	}
+	if (file->failed < 0)
+		return;
+	if (file->fails_n++ < retries) {
+		file->retry_ms = clock_mono_ms() + ((uint64_t)delay_ms << (file->fails_n - 1));
+	} else {
+		log_info("reading inode %" PRIu64 " failed: %s", file->version.ino,
+			 strerror(-error));
+		file->fails_n = 0;
+		file->failed = final;
+		if (final == -ESTALE)
+			fetch_pump_gone(file);
+	}
+	mutex_lock(&file->fetch->lock);
+	fetch_kick(file);
+	mutex_unlock(&file->fetch->lock);
+}
+
+void fetch_pump_gone(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+
+	log_info("the service has another version of inode %" PRIu64 " now", file->version.ino);
+	file->failed = -ESTALE;
+	fetch_url_forget(file);
+	mutex_lock(&fetch->lock);
+	if (file->dead == 0)
+		file->dead = -ESTALE;
+	fetch_kick(file);
+	mutex_unlock(&fetch->lock);
+	if (fetch->on_gone)
+		fetch->on_gone(fetch->arg, file->version.ino);
+}
+
+/* --- ends --- */
+
+static void cancel_all(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+
+	if (file->info_call)
+		fetch->source.cancel(fetch->source.arg, file->info_call);
+	file->info_call = NULL;
+	list_for_each (&file->segments, pos)
+		fetch_segment_cancel(container_of(pos, struct fetch_segment, node));
+}
+
+/* Those that waited for memory are looked at again. */
+static void feed_starved(struct fetch *fetch)
+{
+	if (!fetch->is_starved)
+		return;
+	fetch->is_starved = false;
+	mutex_lock(&fetch->lock);
+	list_for_each (&fetch->files, pos) {
+		struct fetch_file *file = container_of(pos, struct fetch_file, node);
+
+		if (!list_empty(&file->waits) || !list_empty(&file->streams))
+			fetch_kick(file);
+	}
+	mutex_unlock(&fetch->lock);
+}
+
+/* Frees requests that have ended and whose blocks are with those who wait. */
+static void reap(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+	struct list done;
+
+	list_init(&done);
+	mutex_lock(&fetch->lock);
+	list_for_each_safe (&file->segments, pos) {
+		struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
+
+		if (seg->call || seg->pending || !list_empty(&seg->held))
+			continue;
+		list_del(&seg->node);
+		list_add_tail(&done, &seg->node);
+	}
+	mutex_unlock(&fetch->lock);
+	list_for_each_safe (&done, pos)
+		fetch_segment_free(container_of(pos, struct fetch_segment, node));
+	feed_starved(fetch);
+}
+
+static bool is_over(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+	bool over;
+
+	mutex_lock(&fetch->lock);
+	over = list_empty(&file->segments) && file->jobs_n == 0 && !file->is_kicked;
+	mutex_unlock(&fetch->lock);
+	return over;
+}
+
+static void end_file(struct fetch_file *file)
+{
+	cancel_all(file);
+	reap(file);
+	/* Blocks on the lane have it looked at once more. */
+	if (is_over(file))
+		fetch_destroy(file);
+}
+
+/* --- what is wanted --- */
+
+struct plan {
+	uint64_t first, n;
+	bool is_prefetch;
+};
+
+/* Nobody has the block and nobody brings it. With the lock. */
+static bool is_missing(const struct fetch_file *file, uint64_t block)
+{
+	if (file->cache && cache_has_block(file->cache, block))
+		return false;
+	list_for_each (&file->segments, pos) {
+		if (fetch_segment_has(container_of(pos, struct fetch_segment, node), block))
+			return false;
+	}
+	return true;
+}
+
+/* From the first missing block of [from, to) on, as many as are missing in a row. */
+static bool plan_range(const struct fetch_file *file, uint64_t from, uint64_t to, uint64_t until,
+		       struct plan *plan)
+{
+	uint64_t n = fetch_blocks_n(file->size);
+
+	if (until > n)
+		until = n;
+	while (from < to && from < n && !is_missing(file, from))
+		from++;
+	if (from >= to || from >= n)
+		return false;
+	plan->first = from;
+	plan->n = 1;
+	while (plan->n < FETCH_SEGMENT_BLOCKS && from + plan->n < until &&
+	       is_missing(file, from + plan->n))
+		plan->n++;
+	return true;
+}
+
+/* How far a request for a read goes on beyond it. */
+static uint64_t reach_of(const struct fetch_wait *w)
+{
+	uint64_t ahead = w->read->stream->ahead_end / FETCH_BLOCK;
+
+	if (w->file->fetch->is_uncached)
+		return w->first + w->n;
+	return ahead > w->first + w->n ? ahead : w->first + w->n;
+}
+
+/* What this reader waits for; of a small file, all. */
+static bool plan_wait(struct fetch_file *file, const struct fetch_wait *w, struct plan *plan)
+{
+	uint64_t n = fetch_blocks_n(file->size);
+
+	for (uint64_t i = 0; i < w->n; i++) {
+		uint64_t block = w->first + i;
+
+		if ((w->got >> i & 1) || !is_missing(file, block))
+			continue;
+		if (n <= FETCH_SMALL_BLOCKS && !file->fetch->is_uncached)
+			return plan_range(file, 0, n, n, plan);
+		return plan_range(file, block, block + 1, reach_of(w), plan);
+	}
+	return false;
+}
+
+/* What somebody waits for that is neither here nor on its way; else what somebody will want. */
+static bool find_plan(struct fetch_file *file, struct plan *plan)
+{
+	plan->is_prefetch = false;
+	list_for_each (&file->waits, pos) {
+		if (plan_wait(file, container_of(pos, struct fetch_wait, node), plan))
+			return true;
+	}
+	plan->is_prefetch = true;
+	if (file->fetch->is_uncached)
+		return false;
+	list_for_each (&file->streams, pos) {
+		struct fetch_stream *s = container_of(pos, struct fetch_stream, node);
+		uint64_t to = s->ahead_end / FETCH_BLOCK;
+
+		if (s->window > 0 && plan_range(file, s->end / FETCH_BLOCK, to, to, plan))
+			return true;
+	}
+	return false;
+}
+
+/* Does anyone read there, or will soon? With the lock. */
+static bool is_wanted(const struct fetch_file *file, const struct fetch_segment *seg)
+{
+	uint64_t end = seg->first + seg->n;
+
+	list_for_each (&file->waits, pos) {
+		const struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
+
+		if (w->first < end && seg->first < w->first + w->n)
+			return true;
+	}
+	list_for_each (&file->streams, pos) {
+		const struct fetch_stream *s = container_of(pos, struct fetch_stream, node);
+
+		if (s->window > 0 && s->end / FETCH_BLOCK < end &&
+		    seg->first * FETCH_BLOCK < s->ahead_end)
+			return true;
+	}
+	return false;
+}
+
+/* Ends a request that was made for a reader who went elsewhere. */
+static void drop_unwanted(struct fetch_file *file)
+{
+	struct fetch_segment *unwanted = NULL;
+
+	mutex_lock(&file->fetch->lock);
+	list_for_each (&file->segments, pos) {
+		struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
+
+		if (seg->call && !is_wanted(file, seg))
+			unwanted = seg;
+	}
+	mutex_unlock(&file->fetch->lock);
+	if (unwanted)
+		fetch_segment_cancel(unwanted);
+}
+
+static unsigned running_n(struct fetch_file *file)
+{
+	unsigned n = 0;
+
+	mutex_lock(&file->fetch->lock);
+	list_for_each (&file->segments, pos)
+		n += container_of(pos, struct fetch_segment, node)->call != NULL;
+	mutex_unlock(&file->fetch->lock);
+	return n;
+}
+
+/* Cuts the plan to the memory there is; a part is kept for those who wait. */
+static bool fit_plan(struct fetch *fetch, struct plan *plan)
+{
+	uint64_t limit = FETCH_MEMORY_BLOCKS;
+
+	if (plan->is_prefetch)
+		limit -= limit / 4;
+	if (fetch->reserved_n >= limit)
+		return false;
+	if (plan->n > limit - fetch->reserved_n)
+		plan->n = limit - fetch->reserved_n;
+	return true;
+}
+
+/* True: another one may be started. */
+static bool start_next(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+	struct plan plan;
+	bool found, fits = false;
+	int r;
+
+	mutex_lock(&fetch->lock);
+	found = find_plan(file, &plan);
+	if (found)
+		fits = fit_plan(fetch, &plan);
+	mutex_unlock(&fetch->lock);
+	if (!found || !fetch_url_ready(file))
+		return false;
+	if (!fits) {
+		fetch->is_starved = true;
+		return false;
+	}
+	if (running_n(file) >= FETCH_FILE_SEGMENTS) {
+		if (!plan.is_prefetch)
+			drop_unwanted(file);
+		if (running_n(file) >= FETCH_FILE_SEGMENTS)
+			return false;
+	}
+	r = fetch_segment_start(file, plan.first, plan.n, plan.is_prefetch);
+	if (r < 0)
+		fetch_pump_failed(file, r);
+	return r == 0;
+}
+
+/* --- the look --- */
+
+static bool is_in_doubt(const struct fetch_file *file)
+{
+	list_for_each (&file->segments, pos) {
+		const struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
+
+		if (seg->has_head && !seg->is_certain && (seg->call || !list_empty(&seg->held)))
+			return true;
+	}
+	return false;
+}
+
+struct look {
+	bool is_closed, is_waited, is_dead, is_rechecked;
+};
+
+static struct look look_at(struct fetch_file *file)
+{
+	struct look look;
+
+	mutex_lock(&file->fetch->lock);
+	look = (struct look){
+		.is_closed = file->is_closed,
+		.is_waited = !list_empty(&file->waits),
+		.is_dead = file->dead < 0,
+		.is_rechecked = file->wants_recheck,
+	};
+	file->wants_recheck = false;
+	mutex_unlock(&file->fetch->lock);
+	return look;
+}
+
+void fetch_pump(struct fetch_file *file)
+{
+	struct look look = look_at(file);
+	bool is_late;
+
+	reap(file);
+	if (look.is_closed) {
+		end_file(file);
+		return;
+	}
+	if (look.is_rechecked)
+		fetch_url_forget(file);
+	if (file->failed < 0) {
+		int error = file->failed;
+
+		file->failed = 0;
+		cancel_all(file);
+		fetch_fail_all(file, error);
+		reap(file);
+		return;
+	}
+	if (look.is_dead)
+		return;
+	is_late = clock_mono_ms() >= file->retry_ms;
+	if (is_late && is_in_doubt(file))
+		fetch_url_ask(file);
+	while (is_late && file->failed == 0 && clock_mono_ms() >= file->retry_ms &&
+	       start_next(file))
+		;
+	if ((look.is_waited || file->retry_ms > clock_mono_ms()) &&
+	    !loop_timer_is_armed(&file->fetch->tick))
+		loop_timer_arm(&file->fetch->tick, FETCH_TICK_MS);
+}
+
+/* Deadlines of the reads, and what is to be tried again. True: the file needs the next tick. */
+static bool tick_file(struct fetch_file *file, uint64_t now_ms, struct list *claimed)
+{
+	list_for_each_safe (&file->waits, pos) {
+		struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
+		uint64_t from_ms =
+			w->began_ms > file->progress_ms ? w->began_ms : file->progress_ms;
+
+		if (now_ms >= from_ms + file->fetch->stall_ms)
+			fetch_claim(w, -ETIMEDOUT, claimed);
+	}
+	if (file->retry_ms > 0 && now_ms >= file->retry_ms) {
+		file->retry_ms = 0;
+		fetch_kick(file);
+	}
+	return !list_empty(&file->waits) || file->retry_ms > 0;
+}
+
+void fetch_pump_on_tick(void *arg)
+{
+	struct fetch *fetch = arg;
+	struct list claimed;
+	bool again = false;
+
+	list_init(&claimed);
+	mutex_lock(&fetch->lock);
+	list_for_each (&fetch->files, pos)
+		again |= tick_file(container_of(pos, struct fetch_file, node), clock_mono_ms(),
+				   &claimed);
+	mutex_unlock(&fetch->lock);
+	fetch_finish(&claimed);
+	if (again)
+		loop_timer_arm(&fetch->tick, FETCH_TICK_MS);
+}
