@@ -207,24 +207,25 @@ static void on_session_ended(void *arg, struct session *session, const char *rea
 {
 	struct live *live = arg;
 
+	/* The reason is the session's: that goes last. */
 	if (session == live->next) {
 		live->next = NULL;
-		session_free(session, false);
 		log_info("channel cannot be opened: %s", reason);
 		if (!live->is_up)
 			tell(live, LIVE_DOWN, reason);
 		retry_later(live);
+		session_free(session, false);
 		return;
 	}
 	live->session = NULL;
-	live->is_up = false;
-	session_free(session, false);
+	live->is_up = live->is_late = false;
 	loop_timer_disarm(&live->renew);
 	loop_timer_disarm(&live->stable);
 	log_info("channel down: %s", reason);
 	tell(live, LIVE_DOWN, reason);
 	if (!live->next && !live->asked)
 		retry_later(live);
+	session_free(session, false);
 }
 
 static const struct session_events session_events = {
