@@ -177,6 +177,7 @@ int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 	info.client_ssl_ca_filepath = ca_file;
 	info.connect_timeout_secs = CONNECT_S;
 	info.timeout_secs = CONNECT_S;
+	info.pcontext = &ws->context;
 	info.uid = -1;
 	info.gid = -1;
 	ws->context = lws_create_context(&info);
@@ -195,8 +196,9 @@ void ws_free(struct ws *ws)
 {
 	if (!ws)
 		return;
-	if (ws->context) {
-		/* Its handles on the loop are closed over some turns. */
+	/* Its handles on the loop are closed over some turns; then it frees the rest, at once or
+	 * when it is told again (4.1). It clears our pointer when nothing is left. */
+	for (int i = 0; i < 2 && ws->context; i++) {
 		lws_context_destroy(ws->context);
 		for (int turn = 0; turn < 100; turn++)
 			loop_run_once(ws->loop);
