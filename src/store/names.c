@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistr.h>
 
-enum { HASH_DIGITS = 16, TAIL_BYTES = HASH_DIGITS + 1 };
+enum { HASH_DIGITS = 16, TAIL_BYTES = HASH_DIGITS + 1, EXTENSION_MAX = 16 };
 
 /* FNV-1a: stable over versions and machines, which is all that is asked of it. */
 static uint64_t hash_of(const char *data, size_t len)
@@ -103,23 +103,30 @@ int names_unshow(const char *shown, char **ret, size_t *ret_len)
 	return 0;
 }
 
-void names_distinguish(const char *shown, const char *id, char ret[NAMES_MAX_BYTES + 1])
+/* The longest beginning of s with at most max bytes that ends with a character. */
+static size_t cut_at_character(const char *s, size_t len, size_t max)
+{
+	if (len <= max)
+		return len;
+	while (max > 0 && ((unsigned char)s[max] & 0xc0) == 0x80)
+		max--;
+	return max;
+}
+
+void names_distinguish(const char *shown, const char *id, unsigned nth,
+		       char ret[NAMES_MAX_BYTES + 1])
 {
 	const char *dot = strrchr(shown, '.');
 	size_t len = strlen(shown);
-	size_t stem = dot && dot != shown && len - (size_t)(dot - shown) <= 16
+	size_t stem = dot && dot != shown && len - (size_t)(dot - shown) <= EXTENSION_MAX
 			      ? (size_t)(dot - shown)
 			      : len;
 	char mark[HASH_DIGITS + 4];
 	size_t max;
 
-	snprintf(mark, sizeof(mark), " (%016llx)", (unsigned long long)hash_of(id, strlen(id)));
+	snprintf(mark, sizeof(mark), " (%016llx)",
+		 (unsigned long long)(hash_of(id, strlen(id)) + nth));
 	max = NAMES_MAX_BYTES - strlen(mark) - (len - stem);
-	snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s%s%s", (int)(stem < max ? stem : max), shown, mark,
-		 shown + stem);
-	/* A cut must not leave half a character behind. */
-	while (u8_check((const uint8_t *)ret, strlen(ret)) && stem > max && max > 0) {
-		max--;
-		snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s%s%s", (int)max, shown, mark, shown + stem);
-	}
+	snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s%s%s", (int)cut_at_character(shown, stem, max),
+		 shown, mark, shown + stem);
 }

@@ -19,5 +19,7 @@ enum { NAMES_MAX_BYTES = 255 };
 void names_show(const char *name, size_t len, char ret[NAMES_MAX_BYTES + 1]);
 /* The other way; -EINVAL for a name that names_show() never gives. ret: caller frees. */
 must_check int names_unshow(const char *shown, char **ret, size_t *ret_len);
-/* "stem (hash of id).ext": for the second of two siblings that are shown alike. */
-void names_distinguish(const char *shown, const char *id, char ret[NAMES_MAX_BYTES + 1]);
+/* "stem (hash of id).ext": for the second of two siblings that are shown alike. nth: another hash,
+ * for when somebody has that name too. */
+void names_distinguish(const char *shown, const char *id, unsigned nth,
+		       char ret[NAMES_MAX_BYTES + 1]);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -26,8 +27,8 @@ static const char schema[] =
 	" pid TEXT, name BLOB, kind INTEGER, size INTEGER, mtime INTEGER, btime INTEGER,"
 	" flags INTEGER NOT NULL, etag TEXT, ctag TEXT, hash BLOB, web_url TEXT,"
 	" state INTEGER NOT NULL);"
-	"CREATE TABLE tomb(id TEXT PRIMARY KEY, seq INTEGER NOT NULL, at INTEGER NOT NULL)"
-	" WITHOUT ROWID;"
+	"CREATE TABLE tomb(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	" seq INTEGER NOT NULL, at INTEGER NOT NULL);"
 	"CREATE TABLE kv(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 	"INSERT INTO items VALUES(1, '', 0, NULL, '', 1, 0, 0, 0, 0, 493, 0, 0, 0, NULL, NULL,"
 	" NULL, NULL)";
@@ -52,25 +53,31 @@ static const char *const writer_sql[W_N] = {
 	[W_DELETE] = "DELETE FROM items WHERE ino = ?1",
 	[W_BUMP_DIR] = "UPDATE items SET mtime = mtime + 1, seq = ?1 WHERE ino = ?2",
 	[W_CHILDREN] = "SELECT ino FROM items WHERE parent = ?1 LIMIT 1",
-	[W_ORPHANS] = "SELECT ino FROM items WHERE pid = ?1 AND parent = -1 LIMIT 1",
+	[W_NEXT_CHILD] = "SELECT ino FROM items WHERE parent = ?1 AND ino > ?2"
+			 " ORDER BY ino LIMIT 1",
+	[W_ORPHANS] = "SELECT ino FROM items WHERE pid = ?1 AND parent = -1 AND ino > ?2"
+		      " ORDER BY ino LIMIT 1",
 	[W_KV_SET] = "INSERT OR REPLACE INTO kv VALUES(?1, ?2)",
 	[W_KV_DELETE] = "DELETE FROM kv WHERE key = ?1",
-	[W_TOMB_SET] = "INSERT OR REPLACE INTO tomb VALUES(?1, ?2, ?3)",
+	[W_TOMB_SET] = "INSERT OR REPLACE INTO tomb(id, seq, at) VALUES(?1, ?2, ?3)",
 	[W_TOMB_GET] = "SELECT seq, at FROM tomb WHERE id = ?1",
 	[W_TOMB_DELETE] = "DELETE FROM tomb WHERE id = ?1",
-	[W_TOMB_PRUNE] = "DELETE FROM tomb WHERE at < ?1",
+	[W_TOMB_PRUNE] = "DELETE FROM tomb WHERE at < ?1 OR at > ?2"
+			 " OR n <= (SELECT max(n) FROM tomb) - ?3",
 	[W_SET_COMPLETE] = "UPDATE items SET flags = flags | 1 WHERE ino = ?1",
 	[W_ALL_COMPLETE] = "UPDATE items SET flags = flags | 1 WHERE kind = 1 AND flags & 1 = 0",
 	[W_STAGE_PUT] = "INSERT OR REPLACE INTO stage(id, pid, name, kind, size, mtime, btime,"
 			" flags, etag, ctag, hash, web_url, state)"
 			" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
-	[W_STAGE_NEXT] = "SELECT " STAGED " FROM stage WHERE n > ?1 ORDER BY n LIMIT 1",
+	[W_STAGE_NEXT] = "SELECT n, id FROM stage WHERE n > ?1 AND state = 0 AND flags & 1 = 0"
+			 " ORDER BY n LIMIT 1",
+	[W_STAGE_AGAIN] = "UPDATE stage SET state = 0 WHERE state = 3",
 	[W_STAGE_GET] = "SELECT " STAGED ", state FROM stage WHERE id = ?1",
 	[W_STAGE_STATE] = "UPDATE stage SET state = ?2 WHERE id = ?1",
 	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 ORDER BY n LIMIT 1",
-	[W_UNSEEN] = "SELECT ino FROM items WHERE ino > ?1 AND ino > 1 AND seq <= ?2"
-		     " AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)"
-		     " ORDER BY ino LIMIT 1",
+	[W_STAGE_UNSEEN] = "INSERT INTO stage(id, flags, state) SELECT id, 1, 0 FROM items"
+			   " WHERE ino > 1 AND seq <= ?1"
+			   " AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)",
 	[W_FORGET_COMPLETE] = "UPDATE items SET flags = flags & ~1 WHERE ino = ?1",
 	[W_FORGET_ALL] = "UPDATE items SET flags = flags & ~1 WHERE kind = 1",
 };
@@ -390,28 +397,31 @@ int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino)
 
 int tree_path(struct tree *tree, uint64_t ino, char **ret)
 {
-	auto_free char *path = strdup("");
+	/* From the end to the beginning. */
+	char path[PATH_MAX], *at = path + sizeof(path) - 1;
 
-	while (path && ino != TREE_ROOT_INO) {
+	*at = '\0';
+	while (ino != TREE_ROOT_INO) {
 		struct tree_meta m;
-		char *longer = NULL;
-		int r = tree_get_meta(tree, ino, &m);
+		size_t len;
+		int r = ino ? tree_get_meta(tree, ino, &m) : -ENOENT;
 
 		if (r < 0)
 			return r;
-		if (asprintf(&longer, "%s%s%s", m.name, path[0] ? "/" : "", path) < 0)
-			longer = NULL;
+		len = strlen(m.name);
+		if (len + 1 > (size_t)(at - path)) {
+			tree_meta_fini(&m);
+			return -ENAMETOOLONG;
+		}
+		if (*at)
+			*--at = '/';
+		at -= len;
+		memcpy(at, m.name, len);
 		ino = m.attr.parent;
 		tree_meta_fini(&m);
-		free(path);
-		path = longer;
-		if (ino == 0)
-			return -ENOENT;
 	}
-	if (!path)
-		return -ENOMEM;
-	*ret = take_ptr(&path);
-	return 0;
+	*ret = strdup(at);
+	return *ret ? 0 : -ENOMEM;
 }
 
 int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, void *arg)

@@ -76,7 +76,8 @@ must_check int tree_lookup(struct tree *tree, uint64_t parent, const char *name,
 			   struct tree_attr *ret);
 must_check int tree_get_meta(struct tree *tree, uint64_t ino, struct tree_meta *ret);
 must_check int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino);
-/* Path from the root without a leading slash; "" for the root. Caller frees. */
+/* Path from the root without a leading slash; "" for the root. Caller frees. -ENAMETOOLONG beyond
+ * PATH_MAX, -ENOENT also for what waits for its folder to become known. */
 must_check int tree_path(struct tree *tree, uint64_t ino, char **ret);
 
 /* Calls fn for the children of dir with an inode number above after, in rising order, until it

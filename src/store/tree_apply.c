@@ -1,9 +1,11 @@
 /*
  * Applying a run of delta. The run is a set of last states without an order; the tree, and the
  * kernel that is told, need a sequence of valid steps. So every staged item waits for two things:
- * its parent, if that is staged too, and the name it wants, if another row has it. Both are
- * settled first, depth first with a stack of its own; a ring of names is broken by moving one row
- * aside, a ring of folders by leaving the row where it is. Deletions come at the end, children
+ * the folders above the place it goes to, if they are staged too, and the name it wants, if
+ * another row has it. Both are settled first, depth first with a stack of its own. A ring of names
+ * is broken by moving one row aside. A folder that would go below itself, because what must move
+ * first waits for it, is put off to another pass; one that still would when a pass settles nothing
+ * is a ring that the service made up, and stays where it is. Deletions come at the end, children
  * first, unless somebody wants the name.
  */
 #define LOG_MODULE "tree"
@@ -16,13 +18,15 @@
 #include <errno.h>
 #include <string.h>
 
-enum { F_DELETED = 1, F_ROOT = 2, F_MALWARE = 4, F_PACKAGE = 8, F_REMOTE = 16 };
-enum { TODO, DOING, DONE };
-enum { TOMB_KEPT_S = 600, STACK_MAX = 100000 };
+enum { F_DELETED = 1, F_ROOT = 2, F_MALWARE = 4 };
+enum { TODO, DOING, DONE, PUT_OFF };
+enum { TOMB_KEPT_S = 600, TOMB_KEPT_N = 100000, DEPTH_MAX = 20000 };
+/* Beyond this an item is placed before what it waits for; orphans and marked names sort that out
+ * when the other comes. */
+enum { STACK_MAX = 100000, PASSES_MAX = 64 };
 
 struct staged {
 	struct item item;
-	int64_t n;
 	int state;
 };
 
@@ -31,10 +35,11 @@ struct stack {
 	size_t n, cap;
 };
 
+/* 1: goes first; 0: no room. */
 static int push(struct stack *stack, const char *id)
 {
 	if (stack->n == STACK_MAX)
-		return -E2BIG;
+		return 0;
 	if (stack->n == stack->cap) {
 		size_t cap = stack->cap ? stack->cap * 2 : 64;
 		char **ids = realloc(stack->ids, cap * sizeof(*ids));
@@ -45,7 +50,7 @@ static int push(struct stack *stack, const char *id)
 		stack->cap = cap;
 	}
 	stack->ids[stack->n] = strdup(id);
-	return stack->ids[stack->n++] ? 0 : -ENOMEM;
+	return stack->ids[stack->n++] ? 1 : -ENOMEM;
 }
 
 static void pop(struct stack *stack)
@@ -106,13 +111,12 @@ int tree_stage_page(struct tree *tree, const struct item *items, size_t n)
 	return r;
 }
 
-static int take_staged(sqlite3_stmt *s, bool with_state, struct staged *ret)
+static int take_staged(sqlite3_stmt *s, struct staged *ret)
 {
 	struct item item = { 0 };
 	int flags = sqlite3_column_int(s, 8);
 
-	ret->n = sqlite3_column_int64(s, 0);
-	ret->state = with_state ? sqlite3_column_int(s, 13) : TODO;
+	ret->state = sqlite3_column_int(s, 13);
 	item.id = db_take_text(s, 1);
 	item.parent_id = db_take_text(s, 2);
 	if (sqlite3_column_type(s, 3) != SQLITE_NULL) {
@@ -150,7 +154,7 @@ static int get_staged(struct tree *tree, const char *id, struct staged *ret)
 
 	db_text(s, 1, id);
 	r = db_step(s);
-	return r > 0 ? take_staged(s, true, ret) : r;
+	return r > 0 ? take_staged(s, ret) : r;
 }
 
 static int set_state(struct tree *tree, const char *id, int state)
@@ -162,48 +166,84 @@ static int set_state(struct tree *tree, const char *id, int state)
 	return db_run(s);
 }
 
-/* 1: the parent was pushed and goes first. */
-static int parent_first(struct tree *tree, struct stack *stack, const struct item *item)
+/* 1: the item is staged, not settled yet, and goes first. */
+static int wait_for(struct tree *tree, struct stack *stack, const char *id)
 {
-	struct staged parent;
-	int r = item->parent_id ? get_staged(tree, item->parent_id, &parent) : 0;
+	struct staged staged;
+	int r = get_staged(tree, id, &staged);
 
 	if (r <= 0)
 		return r;
-	r = 0;
-	if (parent.state == TODO && !parent.item.deleted) {
-		r = push(stack, parent.item.id);
-		r = r < 0 ? r : 1;
-	}
-	item_fini(&parent.item);
-	return r;
-}
-
-/* Another row has the wanted name. 1: it was pushed and goes first. */
-static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_row *other,
-			   bool full)
-{
-	struct staged staged = { 0 };
-	int r = get_staged(tree, other->id, &staged);
-	bool dies;
-
-	if (r < 0)
-		return r;
-	dies = r > 0 ? staged.item.deleted : full && other->attr.seq <= tree->stage_seq;
-	if (dies && other->attr.kind == TREE_FILE)
-		r = tree_place_delete(tree, other);
-	else if (dies || (r > 0 && staged.state == DOING))
-		r = tree_place_aside(tree, other);
-	else if (r > 0 && staged.state == TODO) {
-		r = push(stack, other->id);
-		r = r < 0 ? r : 1;
-	} else
-		r = 0; /* it stays: two of one name */
+	r = staged.state == TODO && !staged.item.deleted ? push(stack, id) : 0;
 	item_fini(&staged.item);
 	return r;
 }
 
-static int name_first(struct tree *tree, struct stack *stack, const struct item *item, bool full)
+/* A folder that moves below one that has to move first: that one may be far above the place it
+ * goes to. */
+static int ancestors_first(struct tree *tree, struct stack *stack, int64_t dir, uint64_t self)
+{
+	for (int depth = 0; dir > TREE_ROOT_INO && depth < DEPTH_MAX; depth++) {
+		struct tree_row row;
+		int r;
+
+		if ((uint64_t)dir == self)
+			return 0;
+		r = tree_row_get(tree, (uint64_t)dir, &row);
+		if (r <= 0)
+			return r;
+		dir = row.parent;
+		r = wait_for(tree, stack, row.id);
+		tree_row_fini(&row);
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* 1: a folder above was pushed and goes first. */
+static int parent_first(struct tree *tree, struct stack *stack, const struct item *item)
+{
+	struct tree_row row, parent;
+	int r = item->parent_id ? wait_for(tree, stack, item->parent_id) : 0;
+
+	if (r != 0 || !item->parent_id || item->kind == ITEM_FILE)
+		return r;
+	r = tree_row_by_id(tree, item->id, &row);
+	if (r <= 0)
+		return r;
+	r = tree_row_by_id(tree, item->parent_id, &parent);
+	if (r > 0) {
+		bool moves = row.parent != (int64_t)parent.attr.ino;
+
+		r = moves ? ancestors_first(tree, stack, parent.parent, row.attr.ino) : 0;
+		tree_row_fini(&parent);
+	}
+	tree_row_fini(&row);
+	return r;
+}
+
+/* Another row has the wanted name. 1: it was pushed and goes first. */
+static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_row *other)
+{
+	struct staged staged;
+	int r = get_staged(tree, other->id, &staged);
+	bool dies;
+
+	if (r <= 0) /* it stays: two of one name */
+		return r;
+	dies = staged.item.deleted;
+	if (dies && other->attr.kind == TREE_FILE)
+		r = tree_place_delete(tree, other);
+	else if (dies || staged.state == DOING || staged.state == PUT_OFF)
+		r = tree_place_aside(tree, other);
+	else
+		r = staged.state == TODO ? push(stack, other->id) : 0;
+	item_fini(&staged.item);
+	return r;
+}
+
+static int name_first(struct tree *tree, struct stack *stack, const struct item *item)
 {
 	char wanted[NAMES_MAX_BYTES + 1];
 	struct tree_row parent, other;
@@ -221,7 +261,7 @@ static int name_first(struct tree *tree, struct stack *stack, const struct item 
 	r = tree_row_by_name(tree, dir, wanted, &other);
 	if (r <= 0)
 		return r;
-	r = strcmp(other.id, item->id) == 0 ? 0 : settle_occupant(tree, stack, &other, full);
+	r = strcmp(other.id, item->id) == 0 ? 0 : settle_occupant(tree, stack, &other);
 	tree_row_fini(&other);
 	return r;
 }
@@ -238,71 +278,121 @@ static int place_live(struct tree *tree, const struct item *item)
 	return item->is_root ? tree_place_root(tree, item) : tree_place_item(tree, item, true);
 }
 
+/* 1: the folder would go below itself as things are. Its name is given up for whoever waits. */
+static int put_off(struct tree *tree, const struct item *item, bool is_awaited)
+{
+	struct tree_row row, parent;
+	int r;
+
+	if (item->kind == ITEM_FILE || item->is_root || !item->parent_id)
+		return 0;
+	r = tree_row_by_id(tree, item->id, &row);
+	if (r <= 0)
+		return r;
+	r = tree_row_by_id(tree, item->parent_id, &parent);
+	if (r > 0) {
+		r = tree_place_is_below(tree, (int64_t)parent.attr.ino, row.attr.ino);
+		tree_row_fini(&parent);
+	}
+	if (r > 0 && is_awaited && row.parent > 0) {
+		r = tree_place_aside(tree, &row);
+		r = r < 0 ? r : 1;
+	}
+	tree_row_fini(&row);
+	return r;
+}
+
+/* What is done with a folder that would go below itself. */
+struct pass {
+	bool is_last;
+	uint64_t settled_n, put_off_n;
+};
+
+static int settle(struct tree *tree, struct stack *stack, const struct item *item,
+		  struct pass *pass)
+{
+	int r = pass->is_last ? 0 : put_off(tree, item, stack->n > 1);
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		pass->put_off_n++;
+		r = set_state(tree, item->id, PUT_OFF);
+	} else {
+		pass->settled_n++;
+		r = place_live(tree, item);
+		if (r == 0)
+			r = set_state(tree, item->id, DONE);
+	}
+	pop(stack);
+	return r;
+}
+
 /* One step for the item on top of the stack. */
-static int step(struct tree *tree, struct stack *stack, bool full)
+static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 {
 	struct staged top;
 	int r = get_staged(tree, stack->ids[stack->n - 1], &top);
 
 	if (r < 0)
 		return r;
-	if (r == 0 || top.state == DONE || top.item.deleted) {
+	if (r == 0 || top.state == DONE || top.state == PUT_OFF || top.item.deleted) {
 		if (r > 0)
 			item_fini(&top.item);
 		pop(stack);
 		return 0;
 	}
-	r = set_state(tree, top.item.id, DOING);
+	r = top.state == TODO ? set_state(tree, top.item.id, DOING) : 0;
 	if (r == 0)
 		r = parent_first(tree, stack, &top.item);
 	if (r == 0)
-		r = name_first(tree, stack, &top.item, full);
-	if (r == 0) {
-		r = place_live(tree, &top.item);
-		if (r == 0)
-			r = set_state(tree, top.item.id, DONE);
-		pop(stack);
-	}
+		r = name_first(tree, stack, &top.item);
+	if (r == 0)
+		r = settle(tree, stack, &top.item, pass);
 	item_fini(&top.item);
 	return r > 0 ? 0 : r;
 }
 
-static int apply_live(struct tree *tree, bool full)
+static int run_pass(struct tree *tree, struct pass *pass)
 {
 	auto_call(stack_fini) struct stack stack = { 0 };
 	int64_t n = 0;
-	int r;
 
 	for (;;) {
-		struct staged next;
+		sqlite3_stmt *s = tree->w[W_STAGE_NEXT];
+		auto_free char *id = NULL;
+		int r;
 
-		sqlite3_bind_int64(tree->w[W_STAGE_NEXT], 1, n);
-		r = db_step(tree->w[W_STAGE_NEXT]);
+		sqlite3_bind_int64(s, 1, n);
+		r = db_step(s);
 		if (r <= 0)
 			return r;
-		r = take_staged(tree->w[W_STAGE_NEXT], false, &next);
-		if (r < 0)
-			return r;
-		n = next.n;
-		r = next.item.deleted ? 0 : push(&stack, next.item.id);
-		item_fini(&next.item);
-		while (r == 0 && stack.n > 0)
-			r = step(tree, &stack, full);
+		n = sqlite3_column_int64(s, 0);
+		id = db_take_text(s, 1);
+		(void)sqlite3_reset(s);
+		r = id ? push(&stack, id) : -ENOMEM;
+		while (r >= 0 && stack.n > 0)
+			r = step(tree, &stack, pass);
 		if (r < 0)
 			return r;
 	}
 }
 
-static int delete_ino(struct tree *tree, uint64_t ino)
+static int apply_live(struct tree *tree)
 {
-	struct tree_row row;
-	int r = tree_row_get(tree, ino, &row);
+	struct pass pass = { 0 };
 
-	if (r <= 0)
-		return r;
-	r = tree_place_delete(tree, &row);
-	tree_row_fini(&row);
-	return r;
+	for (int n = 1;; n++) {
+		bool was_last = pass.is_last;
+		int r = run_pass(tree, &pass);
+
+		if (r < 0 || was_last || pass.put_off_n == 0)
+			return r;
+		r = db_run(tree->w[W_STAGE_AGAIN]);
+		if (r < 0)
+			return r;
+		pass = (struct pass){ .is_last = pass.settled_n == 0 || n == PASSES_MAX };
+	}
 }
 
 static int delete_id(struct tree *tree, const char *id)
@@ -311,7 +401,7 @@ static int delete_id(struct tree *tree, const char *id)
 	int r = tree_row_by_id(tree, id, &row);
 
 	if (r <= 0)
-		return r;
+		return r < 0 ? r : tree_place_bury(tree, id);
 	if (row.attr.ino == TREE_ROOT_INO) {
 		log_error("the service says that the drive's root is deleted: not believed");
 		r = 0;
@@ -344,48 +434,44 @@ static int apply_deletions(struct tree *tree)
 	}
 }
 
-/* After a complete enumeration: what it did not bring is gone. */
-static int delete_unseen(struct tree *tree)
+/* After a complete enumeration: what it did not bring is as good as told deleted. */
+static int stage_unseen(struct tree *tree)
 {
-	sqlite3_stmt *s = tree->w[W_UNSEEN];
-	uint64_t ino = 0, n = 0;
+	sqlite3_stmt *s = tree->w[W_STAGE_UNSEEN];
+	int r, n;
 
-	for (;;) {
-		int r;
+	sqlite3_bind_int64(s, 1, (int64_t)tree->stage_seq);
+	r = db_run(s);
+	n = r == 0 ? sqlite3_changes(tree->db) : 0;
+	if (n > 0)
+		log_info("a complete enumeration did not bring %d known items", n);
+	return r;
+}
 
-		sqlite3_bind_int64(s, 1, (int64_t)ino);
-		sqlite3_bind_int64(s, 2, (int64_t)tree->stage_seq);
-		r = db_step(s);
-		if (r <= 0) {
-			if (n > 0)
-				log_info("a complete enumeration did not bring %llu known items",
-					 (unsigned long long)n);
-			return r;
-		}
-		ino = (uint64_t)sqlite3_column_int64(s, 0);
-		(void)sqlite3_reset(s);
-		r = delete_ino(tree, ino);
-		if (r < 0)
-			return r;
-		n++;
-	}
+static int prune_tombs(struct tree *tree)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_PRUNE];
+	int64_t now = clock_real_s();
+
+	sqlite3_bind_int64(s, 1, now - TOMB_KEPT_S);
+	sqlite3_bind_int64(s, 2, now + TOMB_KEPT_S); /* the clock went back */
+	sqlite3_bind_int64(s, 3, TOMB_KEPT_N);
+	return db_run(s);
 }
 
 static int apply_all(struct tree *tree, const char *link, bool full)
 {
-	sqlite3_stmt *prune = tree->w[W_TOMB_PRUNE];
-	int r = apply_live(tree, full);
+	int r = full ? stage_unseen(tree) : 0;
 
 	if (r == 0)
+		r = apply_live(tree);
+	if (r == 0)
 		r = apply_deletions(tree);
-	if (r == 0 && full)
-		r = delete_unseen(tree);
 	if (r == 0 && full)
 		r = db_run(tree->w[W_ALL_COMPLETE]);
 	if (r == 0 && link)
 		r = tree_kv_set(tree, TREE_KV_DELTA_LINK, link);
-	sqlite3_bind_int64(prune, 1, clock_real_s() - TOMB_KEPT_S);
-	return r < 0 ? r : db_run(prune);
+	return r < 0 ? r : prune_tombs(tree);
 }
 
 int tree_stage_apply(struct tree *tree, const char *link, bool full,
@@ -403,5 +489,11 @@ int tree_stage_apply(struct tree *tree, const char *link, bool full,
 		r = apply_all(tree, link, full);
 	if (r == 0)
 		r = db_exec(tree->db, "DELETE FROM stage");
-	return tree_end(tree, r, ret_changes);
+	/* A page that was asked for before is behind, even if nothing changed. */
+	if (full)
+		tree->changed = true;
+	r = tree_end(tree, r, ret_changes);
+	if (r == 0 && full)
+		tree->full_seq = tree->seq;
+	return r;
 }

@@ -34,8 +34,11 @@ static int is_behind(struct tree *tree, const struct item *item, uint64_t note)
 		r = (uint64_t)sqlite3_column_int64(s, 0) > note ||
 		    clock_real_s() - sqlite3_column_int64(s, 1) < GHOST_S;
 		(void)sqlite3_reset(s);
+		return r;
 	}
-	return r;
+	/* A complete enumeration names nothing that is gone: what an older page has and it had
+	 * not, is. */
+	return r < 0 ? r : note < tree->full_seq;
 }
 
 static int merge_item(struct tree *tree, const struct item *item, uint64_t note)
@@ -50,12 +53,19 @@ static int merge_item(struct tree *tree, const struct item *item, uint64_t note)
 	return r != 0 ? (r < 0 ? r : 0) : tree_place_item(tree, item, false);
 }
 
-static int merge_items(struct tree *tree, const struct item *items, size_t n, uint64_t note)
+/* dir_id: the folder of those that do not say theirs. */
+static int merge_items(struct tree *tree, const struct item *items, size_t n, uint64_t note,
+		       char *dir_id)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = merge_item(tree, &items[i], note);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct item borrowed = items[i];
+
+		if (!borrowed.parent_id)
+			borrowed.parent_id = dir_id;
+		r = merge_item(tree, &borrowed, note);
+	}
 	return r;
 }
 
@@ -76,8 +86,9 @@ int tree_merge_children(struct tree *tree, uint64_t dir, const struct item *item
 		if (r == 0)
 			r = -ENOENT;
 		if (r > 0) {
+			r = row.attr.kind == TREE_DIR ? merge_items(tree, items, n, note, row.id)
+						      : -ENOTDIR;
 			tree_row_fini(&row);
-			r = merge_items(tree, items, n, note);
 		}
 	}
 	if (r == 0 && last)
@@ -91,7 +102,7 @@ int tree_merge_crawl(struct tree *tree, const struct item *items, size_t n, uint
 	int r = tree_begin(tree);
 
 	if (r == 0)
-		r = merge_items(tree, items, n, note);
+		r = merge_items(tree, items, n, note, NULL);
 	if (r == 0)
 		r = tree_kv_set(tree, TREE_KV_CRAWL_LINK, next_link);
 	if (r == 0 && !next_link)
@@ -117,6 +128,8 @@ int tree_detach(struct tree *tree, uint64_t ino, struct change_set **ret_changes
 		r = tree_row_get(tree, ino, &row);
 	if (r > 0 && row.attr.kind == TREE_FILE) {
 		r = tree_row_renumber(tree, &row);
+		if (r == 0)
+			r = tree_row_bump(tree, row.parent);
 		if (r == 0)
 			r = tree_note_change(tree, &(struct change){
 							   .kind = CHANGE_CONTENT,

@@ -8,7 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A chain of folders longer than this is taken for a ring. */
 enum { DEPTH_MAX = 20000 };
+/* Marked names are made from a hash: only one that was made to collide is taken. */
+enum { NAME_TRIES_MAX = 100 };
 
 /* --- deletion --- */
 
@@ -22,15 +25,38 @@ static int bury(struct tree *tree, const char *id)
 	return db_run(s);
 }
 
+int tree_place_bury(struct tree *tree, const char *id)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_GET];
+	int r;
+
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		(void)sqlite3_reset(s);
+		return 0;
+	}
+	tree->changed = true;
+	return bury(tree, id);
+}
+
+static int note_update(struct tree *tree, const struct tree_row *row, uint64_t old_ino,
+		       enum change_kind kind)
+{
+	return tree_note_change(tree, &(struct change){
+					      .kind = kind,
+					      .parent = row->attr.parent,
+					      .name = row->name,
+					      .old_ino = old_ino,
+					      .attr = row->attr,
+				      });
+}
+
 static int delete_one(struct tree *tree, const struct tree_row *row)
 {
-	int r = tree_note_change(tree, &(struct change){
-					       .kind = CHANGE_DELETE,
-					       .parent = row->attr.parent,
-					       .name = row->name,
-					       .old_ino = row->attr.ino,
-					       .attr = row->attr,
-				       });
+	int r = note_update(tree, row, row->attr.ino, CHANGE_DELETE);
 
 	if (r == 0)
 		r = tree_row_delete(tree, row->attr.ino);
@@ -84,8 +110,9 @@ int tree_place_delete(struct tree *tree, const struct tree_row *top)
 
 /* --- places --- */
 
+/* was, is: is the row in sight before and after? */
 static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_parent,
-		     const char *to_name)
+		     const char *to_name, bool was, bool is)
 {
 	struct change c = {
 		.parent = row->attr.parent,
@@ -94,14 +121,14 @@ static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_p
 		.attr = row->attr,
 	};
 
-	if (row->parent > 0 && to_parent > 0) {
+	if (was && is) {
 		c.kind = CHANGE_MOVE;
 		c.to_parent = (uint64_t)to_parent;
 		c.to_name = (char *)to_name;
 		c.attr.parent = (uint64_t)to_parent;
-	} else if (row->parent > 0) {
+	} else if (was) {
 		c.kind = CHANGE_DELETE; /* out of what is known */
-	} else if (to_parent > 0) {
+	} else if (is) {
 		c.kind = CHANGE_CREATE; /* into it */
 		c.parent = c.attr.parent = (uint64_t)to_parent;
 		c.name = (char *)to_name;
@@ -111,19 +138,93 @@ static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_p
 	return tree_note_change(tree, &c);
 }
 
+static int parent_of(struct tree *tree, uint64_t ino, uint64_t *ret)
+{
+	struct tree_row row;
+	int r = tree_row_get(tree, ino, &row);
+
+	if (r <= 0)
+		return r < 0 ? r : -EIO;
+	*ret = row.attr.parent;
+	tree_row_fini(&row);
+	return 0;
+}
+
+/* The child of dir that follows after, 0 for none. */
+static int next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t *ret)
+{
+	sqlite3_stmt *s = tree->w[W_NEXT_CHILD];
+	int r;
+
+	sqlite3_bind_int64(s, 1, (int64_t)dir);
+	sqlite3_bind_int64(s, 2, (int64_t)after);
+	r = db_step(s);
+	*ret = r > 0 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+	if (r > 0)
+		(void)sqlite3_reset(s);
+	return r < 0 ? r : 0;
+}
+
+static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind, uint64_t *ret_parent)
+{
+	struct tree_row row;
+	int r = tree_row_get(tree, ino, &row);
+
+	if (r <= 0)
+		return r < 0 ? r : -EIO;
+	*ret_parent = row.attr.parent;
+	r = note_update(tree, &row, row.attr.ino, kind);
+	tree_row_fini(&row);
+	return r;
+}
+
+/* A folder goes out of sight, or comes into it, with all that is below it, while the rows stay:
+ * tells what is below, children before their parents or after them, without a list or
+ * recursion. */
+static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
+{
+	uint64_t at = top, after = 0, child, parent;
+
+	while (!tree->changes->bulk) {
+		int r = next_child(tree, at, after, &child);
+
+		if (r == 0 && child) {
+			at = child;
+			after = 0;
+			if (kind == CHANGE_CREATE)
+				r = note_one(tree, at, kind, &parent);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		if (r < 0 || at == top)
+			return r;
+		after = at;
+		r = kind == CHANGE_DELETE ? note_one(tree, at, kind, &at)
+					  : parent_of(tree, at, &at);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int move_row(struct tree *tree, struct tree_row *row, int64_t to_parent, const char *pid,
-		    const char *to_name)
+		    const char *to_name, bool tell)
 {
 	int64_t from = row->parent;
+	int was = tree_row_in_sight(tree, from), is = tree_row_in_sight(tree, to_parent);
 	char *name = strdup(to_name), *new_pid = pid ? strdup(pid) : NULL;
-	int r;
+	int r = was < 0 ? was : is < 0 ? is : 0;
 
 	if (!name || (pid && !new_pid)) {
 		free(name);
 		free(new_pid);
 		return -ENOMEM;
 	}
-	r = note_move(tree, row, to_parent, to_name);
+	if (r == 0 && row->attr.kind == TREE_DIR && was && !is)
+		r = note_below(tree, row->attr.ino, CHANGE_DELETE);
+	if (r == 0 && tell)
+		r = note_move(tree, row, to_parent, to_name, was, is);
 	free(row->name);
 	free(row->pid);
 	row->name = name;
@@ -132,6 +233,8 @@ static int move_row(struct tree *tree, struct tree_row *row, int64_t to_parent, 
 	row->attr.parent = to_parent > 0 ? (uint64_t)to_parent : 0;
 	if (r == 0)
 		r = tree_row_update(tree, row);
+	if (r == 0 && row->attr.kind == TREE_DIR && !was && is && tell)
+		r = note_below(tree, row->attr.ino, CHANGE_CREATE);
 	if (r == 0)
 		r = tree_row_bump(tree, from);
 	return r < 0 || from == to_parent ? r : tree_row_bump(tree, to_parent);
@@ -142,17 +245,18 @@ int tree_place_aside(struct tree *tree, struct tree_row *row)
 	char name[64];
 
 	snprintf(name, sizeof(name), ".graphfs-moving-%llu", (unsigned long long)row->attr.ino);
-	return move_row(tree, row, row->parent, row->pid, name);
+	if (strcmp(row->name, name) == 0)
+		return 0;
+	return move_row(tree, row, row->parent, row->pid, name, true);
 }
 
-/* Is dir, or one above it, the row itself? Then it must not be moved there. */
-static int is_below(struct tree *tree, int64_t dir, uint64_t ino)
+int tree_place_is_below(struct tree *tree, int64_t dir, uint64_t ino)
 {
-	for (int depth = 0; dir > 0 && depth < DEPTH_MAX; depth++) {
+	for (int depth = 0; dir > 0; depth++) {
 		struct tree_row row;
 		int r;
 
-		if ((uint64_t)dir == ino)
+		if ((uint64_t)dir == ino || depth == DEPTH_MAX)
 			return 1;
 		r = tree_row_get(tree, (uint64_t)dir, &row);
 		if (r <= 0)
@@ -184,25 +288,31 @@ static int find_parent(struct tree *tree, const struct item *item, int64_t *ret,
 	return 0;
 }
 
+/* 1: another id has this name in parent. */
+static int is_taken(struct tree *tree, int64_t parent, const char *id, const char *name)
+{
+	struct tree_row other;
+	int r = parent > 0 ? tree_row_by_name(tree, parent, name, &other) : 0;
+
+	if (r <= 0)
+		return r;
+	r = strcmp(other.id, id) != 0;
+	tree_row_fini(&other);
+	return r;
+}
+
 /* The name to show for this id in parent: the wanted one, or with a mark if another has it. */
 static int free_name(struct tree *tree, int64_t parent, const char *id, const char *wanted,
 		     char ret[NAMES_MAX_BYTES + 1])
 {
-	struct tree_row other;
-	int r = parent > 0 ? tree_row_by_name(tree, parent, wanted, &other) : 0;
-	bool taken = false;
+	int r = is_taken(tree, parent, id, wanted);
 
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		taken = strcmp(other.id, id) != 0;
-		tree_row_fini(&other);
+	memcpy(ret, wanted, strlen(wanted) + 1);
+	for (unsigned nth = 0; r > 0 && nth < NAME_TRIES_MAX; nth++) {
+		names_distinguish(wanted, id, nth, ret);
+		r = is_taken(tree, parent, id, ret);
 	}
-	if (taken)
-		names_distinguish(wanted, id, ret);
-	else
-		memcpy(ret, wanted, strlen(wanted) + 1);
-	return 0;
+	return r > 0 ? -EEXIST : r;
 }
 
 /* --- content and attributes --- */
@@ -251,18 +361,6 @@ static void take_times(struct tree_row *row, const struct item *item, bool new_c
 		row->attr.btime_ns = item->btime_ns;
 }
 
-static int note_update(struct tree *tree, const struct tree_row *row, uint64_t old_ino,
-		       enum change_kind kind)
-{
-	return tree_note_change(tree, &(struct change){
-					      .kind = kind,
-					      .parent = row->attr.parent,
-					      .name = row->name,
-					      .old_ino = old_ino,
-					      .attr = row->attr,
-				      });
-}
-
 static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *now,
 		      const struct item *item)
 {
@@ -297,9 +395,12 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 	replace(&row->web_url, &now->web_url);
 	/* An open file goes on with the version it has, under the number it has. */
 	if (new_content && tree->guard.file_open &&
-	    tree->guard.file_open(tree->guard.arg, row->attr.ino))
+	    tree->guard.file_open(tree->guard.arg, row->attr.ino)) {
 		r = tree_row_renumber(tree, row);
-	else
+		/* The folder's listing names another inode now. */
+		if (r == 0)
+			r = tree_row_bump(tree, row->parent);
+	} else
 		r = tree_row_update(tree, row);
 	if (r < 0 || !visible)
 		return r;
@@ -308,36 +409,42 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 
 /* --- inserting and adopting --- */
 
-/* Rows that waited for this folder to appear. */
-static int adopt_orphans(struct tree *tree, const struct tree_row *dir)
+static int adopt(struct tree *tree, const struct tree_row *dir, uint64_t ino, bool tell)
+{
+	char name[NAMES_MAX_BYTES + 1];
+	struct tree_row row;
+	int r = tree_row_get(tree, ino, &row);
+
+	if (r <= 0)
+		return r < 0 ? r : -EIO;
+	/* A ring of folders stays out of sight. */
+	r = tree_place_is_below(tree, (int64_t)dir->attr.ino, ino);
+	if (r == 0) {
+		r = free_name(tree, (int64_t)dir->attr.ino, row.id, row.name, name);
+		if (r == 0)
+			r = move_row(tree, &row, (int64_t)dir->attr.ino, NULL, name, tell);
+	}
+	tree_row_fini(&row);
+	return r < 0 ? r : 0;
+}
+
+/* Rows that waited for this folder to appear. tell: the folder itself was told. */
+static int adopt_orphans(struct tree *tree, const struct tree_row *dir, bool tell)
 {
 	sqlite3_stmt *s = tree->w[W_ORPHANS];
+	uint64_t ino = 0;
 
 	for (;;) {
-		char name[NAMES_MAX_BYTES + 1];
-		struct tree_row row;
-		uint64_t ino;
 		int r;
 
 		db_text(s, 1, dir->id);
+		sqlite3_bind_int64(s, 2, (int64_t)ino);
 		r = db_step(s);
 		if (r <= 0)
 			return r;
 		ino = (uint64_t)sqlite3_column_int64(s, 0);
 		(void)sqlite3_reset(s);
-		r = tree_row_get(tree, ino, &row);
-		if (r <= 0)
-			return r < 0 ? r : -EIO;
-		r = is_below(tree, (int64_t)dir->attr.ino, ino);
-		if (r == 0)
-			r = free_name(tree, (int64_t)dir->attr.ino, row.id, row.name, name);
-		if (r > 0) { /* a ring of folders: it stays out of sight */
-			tree_row_fini(&row);
-			return 0;
-		}
-		if (r == 0)
-			r = move_row(tree, &row, (int64_t)dir->attr.ino, NULL, name);
-		tree_row_fini(&row);
+		r = adopt(tree, dir, ino, tell);
 		if (r < 0)
 			return r;
 	}
@@ -348,21 +455,22 @@ static int insert(struct tree *tree, struct tree_row *row, const struct item *it
 {
 	char name[NAMES_MAX_BYTES + 1];
 	int r = free_name(tree, parent, item->id, wanted, name);
+	bool tell = is_news && parent > 0;
 
 	if (r < 0)
 		return r;
 	row->parent = parent;
 	row->name = strdup(name);
 	row->pid = parent == TREE_ORPHAN && item->parent_id ? strdup(item->parent_id) : NULL;
-	if (!row->name)
+	if (!row->name || (parent == TREE_ORPHAN && item->parent_id && !row->pid))
 		return -ENOMEM;
 	r = tree_row_insert(tree, row);
-	if (r == 0 && is_news && parent > 0) {
+	if (r == 0 && tell) {
 		r = tree_row_bump(tree, parent);
 		if (r == 0)
 			r = note_update(tree, row, row->attr.ino, CHANGE_CREATE);
 	}
-	return r < 0 || row->attr.kind != TREE_DIR ? r : adopt_orphans(tree, row);
+	return r < 0 || row->attr.kind != TREE_DIR ? r : adopt_orphans(tree, row, tell);
 }
 
 /* Is the row where the item says it is, under its name or the one it had to take? */
@@ -377,19 +485,21 @@ static int move_to_item(struct tree *tree, struct tree_row *row, const struct it
 	char name[NAMES_MAX_BYTES + 1];
 	int r;
 
-	if (parent > 0 && row->attr.kind == TREE_DIR) {
-		r = is_below(tree, parent, row->attr.ino);
+	if (parent > 0 && row->attr.kind == TREE_DIR && row->parent != parent) {
+		r = tree_place_is_below(tree, parent, row->attr.ino);
 		if (r < 0)
 			return r;
 		if (r > 0) {
-			log_warn("a folder cannot move below itself: left where it was");
-			return 0;
+			log_warn("the service says that a folder is below itself: left where it "
+				 "was");
+			parent = row->parent;
 		}
 	}
 	r = free_name(tree, parent, item->id, wanted, name);
 	if (r < 0 || is_in_place(row, parent, name))
 		return r;
-	return move_row(tree, row, parent, parent == TREE_ORPHAN ? item->parent_id : NULL, name);
+	return move_row(tree, row, parent, parent == TREE_ORPHAN ? item->parent_id : NULL, name,
+			true);
 }
 
 static int place_known(struct tree *tree, struct tree_row *row, struct tree_row *now,
@@ -417,6 +527,13 @@ int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
 	if (found < 0)
 		return found;
 	r = tree_row_from_item(tree, item, &now);
+	if (r == 0 && found && row.attr.ino == TREE_ROOT_INO) {
+		/* Called no root this time. It stays one. */
+		r = tree_place_root(tree, item);
+		tree_row_fini(&row);
+		tree_row_fini(&now);
+		return r;
+	}
 	if (r == 0 && found && item->kind != ITEM_UNKNOWN && now.attr.kind != row.attr.kind) {
 		/* A file became a folder, or the reverse: for the kernel another thing. */
 		r = tree_place_delete(tree, &row);
@@ -430,6 +547,24 @@ int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
 	return r;
 }
 
+/* The root is known by another id now. */
+static int rename_root(struct tree *tree, struct tree_row *root, struct tree_row *now)
+{
+	struct tree_row other;
+	int r = tree_row_by_id(tree, now->id, &other);
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		tree_row_fini(&other);
+		log_warn("the service calls an item the root that is known as another: ignored");
+		return 1;
+	}
+	replace(&root->id, &now->id);
+	r = tree_row_update(tree, root);
+	return r < 0 ? r : adopt_orphans(tree, root, true);
+}
+
 int tree_place_root(struct tree *tree, const struct item *item)
 {
 	struct tree_row row, now;
@@ -439,17 +574,12 @@ int tree_place_root(struct tree *tree, const struct item *item)
 		return r < 0 ? r : -EIO;
 	r = tree_row_from_item(tree, item, &now);
 	if (r == 0) {
-		if (strcmp(row.id, now.id) != 0) {
-			replace(&row.id, &now.id);
-			tree->changed = true;
-			r = tree_row_update(tree, &row);
-			if (r == 0)
-				r = adopt_orphans(tree, &row);
-		}
+		if (strcmp(row.id, now.id) != 0)
+			r = rename_root(tree, &row, &now);
 		if (r == 0)
 			r = update_row(tree, &row, &now, item);
 		tree_row_fini(&now);
 	}
 	tree_row_fini(&row);
-	return r;
+	return r < 0 ? r : 0;
 }

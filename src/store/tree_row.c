@@ -5,11 +5,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { FLAG_COMPLETE = 1, FLAG_MALWARE = 2, FLAG_PACKAGE = 4 };
-enum { DEPTH_MAX = 20000 };
 
 void tree_row_fini(struct tree_row *row)
 {
@@ -265,24 +265,48 @@ bool tree_dir_known(struct tree *tree, int64_t dir)
 	       tree->guard.dir_known(tree->guard.arg, (uint64_t)dir);
 }
 
-char *tree_row_path(struct tree *tree, int64_t dir)
+int tree_row_in_sight(struct tree *tree, int64_t dir)
 {
-	auto_free char *path = strdup("");
-
-	for (int depth = 0; path && dir != TREE_ROOT_INO; depth++) {
+	while (dir > TREE_ROOT_INO) {
 		struct tree_row row;
-		char *longer = NULL;
+		int r = tree_row_get(tree, (uint64_t)dir, &row);
 
-		if (depth > DEPTH_MAX || dir <= 0 || tree_row_get(tree, (uint64_t)dir, &row) <= 0)
-			return NULL;
-		if (asprintf(&longer, "%s%s%s", row.name, path[0] ? "/" : "", path) < 0)
-			longer = NULL;
+		if (r <= 0)
+			return r;
 		dir = row.parent;
 		tree_row_fini(&row);
-		free(path);
-		path = longer;
 	}
-	return take_ptr(&path);
+	return dir == TREE_ROOT_INO;
+}
+
+int tree_row_path(struct tree *tree, int64_t dir, char **ret)
+{
+	/* From the end to the beginning. */
+	char path[PATH_MAX], *at = path + sizeof(path) - 1;
+
+	*ret = NULL;
+	*at = '\0';
+	while (dir != TREE_ROOT_INO) {
+		struct tree_row row;
+		size_t len;
+		int r = dir > 0 ? tree_row_get(tree, (uint64_t)dir, &row) : 0;
+
+		if (r <= 0)
+			return r;
+		len = strlen(row.name);
+		if (len == 0 || len + 1 > (size_t)(at - path)) {
+			tree_row_fini(&row);
+			return 0;
+		}
+		if (*at)
+			*--at = '/';
+		at -= len;
+		memcpy(at, row.name, len);
+		dir = row.parent;
+		tree_row_fini(&row);
+	}
+	*ret = strdup(at);
+	return *ret ? 0 : -ENOMEM;
 }
 
 /* Drops the list: too long to be told one by one. */
@@ -302,13 +326,45 @@ static void make_bulk(struct tree *tree)
 	change_set_free(set);
 }
 
+/* Copies what belongs to a change; on failure nothing is kept. 1: out of sight, so that there is
+ * nothing to tell. */
+static int fill_change(struct tree *tree, const struct change *from, bool is_known,
+		       struct change *ret)
+{
+	struct change c = *from;
+	int r = tree_row_in_sight(tree, (int64_t)from->parent);
+
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	r = 0;
+	c.name = copy(from->name);
+	c.to_name = copy(from->to_name);
+	c.dir_path = c.to_dir_path = NULL;
+	if (is_known)
+		r = tree_row_path(tree, (int64_t)from->parent, &c.dir_path);
+	if (r == 0 && is_known && from->kind == CHANGE_MOVE)
+		r = tree_row_path(tree, (int64_t)from->to_parent, &c.to_dir_path);
+	if (r == 0 && (!c.name || (from->to_name && !c.to_name)))
+		r = -ENOMEM;
+	if (r < 0) {
+		free(c.name);
+		free(c.to_name);
+		free(c.dir_path);
+		free(c.to_dir_path);
+		return r;
+	}
+	*ret = c;
+	return 0;
+}
+
 int tree_note_change(struct tree *tree, const struct change *change)
 {
 	struct change_set *set = tree->changes;
 	bool is_known =
 		tree_dir_known(tree, (int64_t)change->parent) ||
 		(change->kind == CHANGE_MOVE && tree_dir_known(tree, (int64_t)change->to_parent));
-	struct change *v, *c;
+	struct change *v;
+	int r;
 
 	if (set->bulk || (!is_known && change->old_ino == change->attr.ino))
 		return 0;
@@ -320,14 +376,8 @@ int tree_note_change(struct tree *tree, const struct change *change)
 	if (!v)
 		return -ENOMEM;
 	set->v = v;
-	c = &v[set->n];
-	*c = *change;
-	c->name = copy(change->name);
-	c->to_name = copy(change->to_name);
-	c->dir_path = is_known ? tree_row_path(tree, (int64_t)change->parent) : NULL;
-	c->to_dir_path = is_known && change->kind == CHANGE_MOVE
-				 ? tree_row_path(tree, (int64_t)change->to_parent)
-				 : NULL;
-	set->n++;
-	return c->name ? 0 : -ENOMEM;
+	r = fill_change(tree, change, is_known, &v[set->n]);
+	if (r == 0)
+		set->n++;
+	return r < 0 ? r : 0;
 }

@@ -36,6 +36,7 @@ enum {
 	W_DELETE,
 	W_BUMP_DIR,
 	W_CHILDREN,
+	W_NEXT_CHILD,
 	W_ORPHANS,
 	W_KV_SET,
 	W_KV_DELETE,
@@ -47,10 +48,11 @@ enum {
 	W_ALL_COMPLETE,
 	W_STAGE_PUT,
 	W_STAGE_NEXT,
+	W_STAGE_AGAIN,
 	W_STAGE_GET,
 	W_STAGE_STATE,
 	W_STAGE_DEAD,
-	W_UNSEEN,
+	W_STAGE_UNSEEN,
 	W_FORGET_COMPLETE,
 	W_FORGET_ALL,
 	W_N,
@@ -68,6 +70,7 @@ struct tree {
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
 	uint64_t stage_seq;         /* counter at tree_stage_begin() */
+	uint64_t full_seq;          /* counter after the last complete enumeration; store lane */
 
 	struct mutex lock; /* MUTEX_RANK_TREE; guards readers */
 	struct tree_reader *readers;
@@ -99,8 +102,11 @@ must_check int tree_end(struct tree *tree, int r, struct change_set **ret_change
 
 /* Adds a change, if the kernel may hold something about it. Names and paths are copied. */
 must_check int tree_note_change(struct tree *tree, const struct change *change);
-/* The path of a directory as of now inside the transaction; NULL on failure. */
-char *tree_row_path(struct tree *tree, int64_t dir);
+/* 1: dir is the root or below it; 0: it, or a folder above it, waits for its parent. */
+must_check int tree_row_in_sight(struct tree *tree, int64_t dir);
+/* The path of a directory as of now inside the transaction; NULL when it is out of sight or longer
+ * than a path may be. */
+must_check int tree_row_path(struct tree *tree, int64_t dir, char **ret);
 bool tree_dir_known(struct tree *tree, int64_t dir);
 
 /* --- tree_place.c --- */
@@ -111,7 +117,11 @@ bool tree_dir_known(struct tree *tree, int64_t dir);
 must_check int tree_place_item(struct tree *tree, const struct item *item, bool is_news);
 /* Removes a row with all that is below it, children first. */
 must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
+/* Remembers the deletion of an id that has no row: a page on its way may still bring it. */
+must_check int tree_place_bury(struct tree *tree, const char *id);
 /* Moves a row to a name nobody has, to free its own. */
 must_check int tree_place_aside(struct tree *tree, struct tree_row *row);
+/* 1: dir is the row ino, or below it. */
+must_check int tree_place_is_below(struct tree *tree, int64_t dir, uint64_t ino);
 /* Root's facts. */
 must_check int tree_place_root(struct tree *tree, const struct item *item);

@@ -1,0 +1,43 @@
+/*
+ * A small drive as the service has it, changed at random, and what it says of itself: items as
+ * delta and listings bring them. One thread.
+ */
+#pragma once
+
+#include "item.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { WORLD_THINGS = 28, WORLD_ROOT = 0 };
+
+struct thing {
+	char id[16]; /* "": never used */
+	bool live, dir;
+	int parent, name;
+	unsigned rev, content;
+	int64_t mtime_s;
+	uint64_t changed; /* when, in ticks of the world */
+	uint64_t moved;   /* when it last changed its place or its kind, or came back */
+};
+
+struct world {
+	struct thing t[WORLD_THINGS];
+	uint64_t tick, random;
+	uint64_t told; /* deletions before this tick need not be told any more */
+	unsigned ids_n;
+	bool no_ctag;     /* a business drive: delta leaves cTag out */
+	uint64_t flipped; /* when a file last became a folder, or the reverse */
+};
+
+void world_init(struct world *w, uint64_t seed);
+/* 0 .. below - 1 */
+unsigned world_random(struct world *w, unsigned below);
+/* Somebody does something. */
+void world_step(struct world *w);
+/* The name of a thing, as the service has it. */
+const char *world_name(const struct thing *t);
+/* What the service says of a thing now, by a listing or by delta. Tombstones of delta come with or
+ * without a name and a parent. The caller finishes the item. */
+void world_item(struct world *w, int at, bool by_delta, struct item *ret);
