@@ -23,11 +23,11 @@ struct ws {
 	struct lws_context *context;
 	struct lws_vhost *vhost;
 	void *foreign_loops[1];
-	unsigned connections_n;
+	struct list connections; /* all that the library may still speak of */
 };
 
 struct ws_connection {
-	struct ws *ws;
+	struct list node;
 	struct lws *wsi; /* NULL once the library has let go of it */
 	struct ws_events events;
 	char *path;
@@ -50,7 +50,7 @@ static void free_connection(struct ws_connection *c)
 	buf_fini(&c->message);
 	explicit_bzero(c->path, strlen(c->path));
 	free(c->path);
-	c->ws->connections_n--;
+	list_del(&c->node);
 	free(c);
 }
 
@@ -165,6 +165,7 @@ int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 		return -ENOMEM;
 	lws_set_log_level(0, log_line);
 	ws->loop = loop;
+	list_init(&ws->connections);
 	ws->foreign_loops[0] = loop_uv(loop);
 	info.port = CONTEXT_PORT_NO_LISTEN;
 	info.protocols = protocols;
@@ -203,6 +204,9 @@ void ws_free(struct ws *ws)
 		for (int turn = 0; turn < 100; turn++)
 			loop_run_once(ws->loop);
 	}
+	/* Of an attempt that was under way it says nothing more. */
+	while (!list_empty(&ws->connections))
+		free_connection(container_of(ws->connections.next, struct ws_connection, node));
 	free(ws);
 }
 
@@ -227,11 +231,10 @@ int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const c
 		free(c);
 		return -ENOMEM;
 	}
-	c->ws = ws;
+	list_add_tail(&ws->connections, &c->node);
 	c->events = *events;
 	list_init(&c->queue);
 	buf_init(&c->message, WS_MESSAGE_MAX);
-	ws->connections_n++;
 	snprintf(authority, sizeof(authority), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
 	info.context = ws->context;
 	info.vhost = ws->vhost;

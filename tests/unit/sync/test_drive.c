@@ -425,14 +425,13 @@ static void start_live(struct test *t)
 }
 
 /* Names that no other test has. */
-static const char *fresh(const char *fmt)
+static const char *fresh(void)
 {
-	static char text[8][300];
-	static unsigned n, number;
-	char *ret = text[n++ % 8];
+	static char name[32];
+	static unsigned number;
 
-	snprintf(ret, sizeof(text[0]), fmt, number++);
-	return ret;
+	snprintf(name, sizeof(name), "new-%u", number++);
+	return name;
 }
 
 static void create(const char *name)
@@ -473,7 +472,7 @@ static void test_change_arrives(void **state)
 
 	start_live(t);
 	for (int i = 0; i < 50; i++) {
-		const char *name = fresh("live-%u");
+		const char *name = fresh();
 		uint64_t began_ms;
 
 		create(name);
@@ -519,7 +518,7 @@ static void test_missed_while_the_channel_was_gone(void **state)
 	assert_string_not_equal(status.reason, "");
 	assert_true(drive_lease_ms(t->drive) <= 400);
 	for (int i = 0; i < 100; i++)
-		create(fresh("gap-%u"));
+		create(fresh());
 	wait_until(t, is_equal(t));
 	tell("/socket", "{\"action\":\"normal\"}");
 	wait_until(t, is_in_state(t, "live"));
