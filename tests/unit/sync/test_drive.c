@@ -50,6 +50,7 @@ struct test {
 	unsigned revokes_n, notifications_n, pages_n;
 	bool is_ready, is_offline;
 	int ready_error;
+	atomic_bool is_forgotten;
 	atomic_uint created_n, deleted_n, sets_n;
 	atomic_uint_fast64_t last_ns; /* of a change set */
 };
@@ -587,7 +588,7 @@ static void forget_work(void *arg)
 	struct test *t = arg;
 
 	assert_int_equal(tree_forget_complete(t->tree, TREE_ROOT_INO), 0);
-	t->is_ready = false;
+	t->is_forgotten = true;
 }
 
 static void test_outage(void **state)
@@ -603,7 +604,7 @@ static void test_outage(void **state)
 	assert_true(drive_is_offline(t->drive));
 	assert_int_equal(drive_lease_ms(t->drive), 3600000);
 	lane_push(t->lane, &job, forget_work, NULL, t);
-	wait_until(t, !t->is_ready);
+	wait_until(t, t->is_forgotten);
 	began_ms = clock_mono_ms();
 	assert_int_equal(list_root(t), -ENETDOWN);
 	assert_true(clock_mono_ms() - began_ms < 1000);
