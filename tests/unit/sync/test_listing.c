@@ -320,6 +320,24 @@ static void test_deleted_meanwhile(void **state)
 	assert_true(rig_has(&t->rig, "G"));
 }
 
+/* Renamed by delta meanwhile: the page that was asked for before does not undo it. */
+static void test_renamed_meanwhile(void **state)
+{
+	struct test *t = *state;
+	struct rig_call *call;
+	struct waiter waiter;
+	struct tree_attr attr;
+
+	rig_seed(&t->rig, RIG_LISTED(RIG_FILE("F", "old", "A", "1")), RIG_LINK("0"));
+	want(t, &waiter, t->dir);
+	call = asked(t, "A", NULL);
+	rig_seed(&t->rig, RIG_LISTED(RIG_FILE("F", "new", "A", "2")), RIG_LINK("1"));
+	rig_answer(call, RIG_LISTED(RIG_FILE("F", "old", "A", "1")));
+	assert_told(t, &waiter, 0);
+	assert_int_equal(tree_lookup(t->rig.tree, t->dir, "new", &attr), 0);
+	assert_int_equal(t->rig.sets_n, 0);
+}
+
 static void test_folder_deleted_meanwhile(void **state)
 {
 	struct test *t = *state;
@@ -463,6 +481,7 @@ int main(void)
 		TEST(test_broken_pages),
 		TEST(test_no_page_in_time),
 		TEST(test_deleted_meanwhile),
+		TEST(test_renamed_meanwhile),
 		TEST(test_folder_deleted_meanwhile),
 		TEST(test_unwant),
 		TEST(test_unwant_races),
