@@ -55,10 +55,12 @@ struct version {
 	struct list node; /* content->lock */
 	struct tree_attr attr;
 	struct fetch_file *file;
-	unsigned opens_n; /* content->lock */
+	unsigned opens_n;    /* content->lock */
+	struct list handles; /* content->lock */
 };
 
 struct content_handle {
+	struct list node; /* of the version; content->lock */
 	struct content *content;
 	struct version *version;
 	struct fetch_stream *stream;
@@ -115,10 +117,22 @@ int content_new(const struct content_options *options, struct content **ret)
 	return 0;
 }
 
+/* A version that was never closed; fetching closes its file. */
+static void free_left(struct version *v)
+{
+	list_for_each_safe (&v->handles, pos)
+		free(container_of(pos, struct content_handle, node));
+	free(v);
+}
+
 void content_free(struct content *content)
 {
 	if (!content)
 		return;
+	for (size_t i = 0; i < BUCKETS_N; i++) {
+		list_for_each_safe (&content->versions[i], pos)
+			free_left(container_of(pos, struct version, node));
+	}
 	fetch_free(content->fetch);
 	mutex_fini(&content->lock);
 	free(content->drive_id);
@@ -192,6 +206,7 @@ static int new_version(struct content *content, const struct tree_meta *meta, st
 	if (!v)
 		return -ENOMEM;
 	list_init(&v->node);
+	list_init(&v->handles);
 	v->attr = meta->attr;
 	v->opens_n = 1;
 	r = fetch_open(content->fetch,
@@ -310,6 +325,9 @@ int content_open(struct content *content, uint64_t ino, struct content_handle **
 		free(h);
 		return r;
 	}
+	mutex_lock(&content->lock);
+	list_add_tail(&h->version->handles, &h->node);
+	mutex_unlock(&content->lock);
 	*ret_keep_cache = !inodes_take_stale(content->inodes, ino);
 	*ret = h;
 	return 0;
@@ -320,6 +338,9 @@ void content_close(struct content_handle *h)
 	struct content *content = h->content;
 	uint64_t ino = h->version->attr.ino;
 
+	mutex_lock(&content->lock);
+	list_del(&h->node);
+	mutex_unlock(&content->lock);
 	fetch_stream_free(h->stream);
 	unpin(content, h->version);
 	/* Last: while a version is registered its inode counts as open. */

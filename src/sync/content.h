@@ -46,9 +46,9 @@ struct content_options {
 
 /* Before the loop runs or on its thread. All but the strings must outlive the content. */
 must_check int content_new(const struct content_options *options, struct content **ret);
-/* When nothing is open and no other thread calls any more; after loop_run() returned, on its
- * thread (turns the loop until what is on its way has ended). Before the source and the cache go.
- * NULL-safe. */
+/* When no other thread calls any more; after loop_run() returned, on its thread (turns the loop
+ * until what is on its way has ended). Before the source and the cache go. Handles that are still
+ * open (an aborted connection releases nothing) are closed. NULL-safe. */
 void content_free(struct content *content);
 
 /* The service can be reached, or not (then what is not cached fails at once). Any thread. */

@@ -72,19 +72,55 @@ int fetch_new(const struct fetch_options *options, struct fetch **ret)
 	return 0;
 }
 
+/* A file that its owner left open. */
+static void close_left(struct fetch_file *file)
+{
+	fetch_fail_all(file, -ENODEV);
+	mutex_lock(&file->fetch->lock);
+	list_for_each_safe (&file->streams, pos) {
+		list_del(pos);
+		free(container_of(pos, struct fetch_stream, node));
+	}
+	file->is_closed = true;
+	fetch_kick(file);
+	mutex_unlock(&file->fetch->lock);
+}
+
+static struct fetch_file *find_open(struct fetch *fetch)
+{
+	struct fetch_file *found = NULL;
+
+	mutex_lock(&fetch->lock);
+	list_for_each (&fetch->files, pos) {
+		struct fetch_file *file = container_of(pos, struct fetch_file, node);
+
+		if (!file->is_closed)
+			found = file;
+	}
+	mutex_unlock(&fetch->lock);
+	return found;
+}
+
+static bool has_files(struct fetch *fetch)
+{
+	bool has;
+
+	mutex_lock(&fetch->lock);
+	has = !list_empty(&fetch->files);
+	mutex_unlock(&fetch->lock);
+	return has;
+}
+
 void fetch_free(struct fetch *fetch)
 {
+	struct fetch_file *file;
+
 	if (!fetch)
 		return;
+	while ((file = find_open(fetch)))
+		close_left(file);
 	/* Each closed file ends on the loop, once its last block was written. */
-	for (;;) {
-		bool is_empty;
-
-		mutex_lock(&fetch->lock);
-		is_empty = list_empty(&fetch->files);
-		mutex_unlock(&fetch->lock);
-		if (is_empty)
-			break;
+	while (has_files(fetch)) {
 		loop_run_once(fetch->loop);
 		usleep(100);
 	}

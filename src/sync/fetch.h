@@ -63,8 +63,9 @@ struct fetch_options {
 	uint64_t stall_ms; /* 0: FETCH_STALL_MS */
 };
 must_check int fetch_new(const struct fetch_options *options, struct fetch **ret);
-/* All files must be closed. After loop_run() returned, on its thread: turns the loop until what
- * is on its way has ended. Before the source goes. NULL-safe. */
+/* After loop_run() returned, on its thread: turns the loop until what is on its way has ended.
+ * Before the source goes. Files and streams that are still open are closed, reads that still wait
+ * get -ENODEV. NULL-safe. */
 void fetch_free(struct fetch *fetch);
 /* Any thread. Unreachable: reads of what is not cached fail at once. */
 void fetch_set_reachable(struct fetch *fetch, bool reachable);

@@ -68,7 +68,7 @@ void fetch_pump_gone(struct fetch_file *file)
 {
 	struct fetch *fetch = file->fetch;
 
-	log_info("the service has another version of inode %" PRIu64 " now", file->version.ino);
+	log_debug("the service has another version of inode %" PRIu64 " now", file->version.ino);
 	file->failed = -ESTALE;
 	fetch_url_forget(file);
 	mutex_lock(&fetch->lock);

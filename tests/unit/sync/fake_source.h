@@ -33,7 +33,7 @@ struct fake_source {
 	bool is_holding;   /* requests for content get no answer until fake_release() */
 	bool has_no_url;   /* the item comes without its URL */
 
-	unsigned infos_n, urls_n, contents_n, cancelled_n;
+	atomic_uint infos_n, urls_n, contents_n, cancelled_n; /* any thread */
 	struct list held;
 };
 

@@ -140,12 +140,16 @@ static void on_read(struct fetch_read *read, ssize_t got)
 
 static void start(struct one *one, struct fetch_stream *stream, uint64_t off, size_t len)
 {
+	ssize_t got;
+
 	*one = (struct one){ .buf = malloc(len) };
 	one->read = (struct fetch_read){
 		.stream = stream, .off = off, .len = len, .buf = one->buf, .done = on_read
 	};
 	sem_init(&one->done, 0, 0);
-	one->got = fetch_start(&one->read, &one->parked);
+	got = fetch_start(&one->read, &one->parked);
+	if (!one->parked)
+		one->got = got;
 }
 
 static void wait_for(struct one *one)
