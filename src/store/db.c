@@ -4,8 +4,10 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { BUSY_MS = 10000, STATEMENT_ERROR_MAX = 200 };
 
@@ -109,11 +111,21 @@ static int set_up(sqlite3 *db, const char *path, const char *schema, int version
 	return db_exec(db, sql);
 }
 
+/* SQLite gives its other files the mode of the first. */
+static int make_private(const char *path)
+{
+	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 || fchmod(fd, 0600) < 0 ? -errno : 0;
+}
+
 int db_open(const char *path, const char *schema, int version, int cache_kib, sqlite3 **ret)
 {
 	sqlite3 *db;
-	int r = open_with(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, cache_kib, &db);
+	int r = make_private(path);
 
+	if (r == 0)
+		r = open_with(path, SQLITE_OPEN_READWRITE, cache_kib, &db);
 	if (r < 0)
 		return r;
 	r = set_up(db, path, schema, version);
@@ -134,6 +146,27 @@ void db_close(sqlite3 *db)
 {
 	if (db && sqlite3_close(db) != SQLITE_OK)
 		log_error("a database was closed with statements still open");
+}
+
+int db_check(sqlite3 *db)
+{
+	auto_free char *found = NULL;
+	sqlite3_stmt *stmt;
+	int code = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &stmt, NULL);
+	int r;
+
+	if (code != SQLITE_OK)
+		return db_error(db, code);
+	r = db_step(stmt);
+	if (r > 0)
+		found = db_take_text(stmt, 0);
+	(void)sqlite3_finalize(stmt);
+	if (r < 0)
+		return r;
+	if (found && strcmp(found, "ok") == 0)
+		return 0;
+	log_error("a database contradicts itself: %s", found ? found : "no answer");
+	return -EUCLEAN;
 }
 
 int db_prepare(sqlite3 *db, const char *const *sql, size_t n, sqlite3_stmt **ret)

@@ -10,13 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* path: in a directory of ours. A new file is 0600. schema is run when the database is new; its
- * version goes into user_version. -EUCLEAN damaged or no database, -EPROTO another version. */
+/* path: in a directory of ours; its last part is not followed if it is a link (-ELOOP). The file is
+ * 0600. schema is run when the database is new; its version goes into user_version. -EUCLEAN
+ * damaged or no database, -EPROTO another version. */
 must_check int db_open(const char *path, const char *schema, int version, int cache_kib,
 		       sqlite3 **ret);
 /* A second connection, for reading only. */
 must_check int db_open_reader(const char *path, int cache_kib, sqlite3 **ret);
 void db_close(sqlite3 *db);
+/* Reads all of the database: -EUCLEAN when it contradicts itself, with a log line. */
+must_check int db_check(sqlite3 *db);
 
 /* Prepares all statements of a table; finalizes all on failure. -EIO. */
 must_check int db_prepare(sqlite3 *db, const char *const *sql, size_t n, sqlite3_stmt **ret);

@@ -40,23 +40,25 @@ static size_t plain_bytes(const char *s, size_t left)
 	return (size_t)n;
 }
 
-static bool is_dots(const char *name, size_t len)
+/* Names that mean something else as they are: "%" alone shows the empty name. */
+static bool is_taken(const char *name, size_t len)
 {
-	return (len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.');
+	return (len == 1 && name[0] == '%') || (len == 1 && name[0] == '.') ||
+	       (len == 2 && name[0] == '.' && name[1] == '.');
 }
 
 void names_show(const char *name, size_t len, char ret[NAMES_MAX_BYTES + 1])
 {
 	/* Where a cut would have to be made, if the name turns out to be too long. */
 	size_t used = 0, cut = 0;
-	bool dots = is_dots(name, len);
+	bool taken = is_taken(name, len);
 
 	if (len == 0) {
 		memcpy(ret, "%", 2);
 		return;
 	}
 	for (size_t i = 0; i < len;) {
-		size_t n = dots ? 0 : plain_bytes(name + i, len - i);
+		size_t n = taken ? 0 : plain_bytes(name + i, len - i);
 		size_t wide = n > 0 ? n : 3;
 
 		if (used + wide > NAMES_MAX_BYTES) {

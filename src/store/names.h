@@ -1,9 +1,9 @@
 /*
  * Names of the service as names of a directory. What the kernel or a terminal cannot hold is
  * escaped, reversibly: "%" and two hex digits for '/', NUL and the other control characters, for
- * bytes that are no UTF-8, for the names "." and "..", and for a '%' that two hex digits follow
- * (so that no other name looks escaped). A name longer than 255 bytes is cut at a character and
- * gets "~" and 16 hex digits of its hash; it is not reversible, but stable. Any thread.
+ * bytes that are no UTF-8, for the names ".", ".." and "%", and for a '%' that two hex digits
+ * follow (so that no other name looks escaped). A name longer than 255 bytes is cut at a character
+ * and gets "~" and 16 hex digits of its hash; it is not reversible, but stable. Any thread.
  *
  * A directory entry with '/' or an empty name makes the kernel fail the whole listing.
  */

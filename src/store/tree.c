@@ -4,6 +4,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ static const char schema[] =
 
 static const char *const writer_sql[W_N] = {
 	[W_GET] = "SELECT " COLUMNS " FROM items WHERE ino = ?1",
+	[W_PLACE] = "SELECT parent, name FROM items WHERE ino = ?1",
 	[W_BY_ID] = "SELECT " COLUMNS " FROM items WHERE id = ?1",
 	[W_BY_NAME] =
 		"SELECT " COLUMNS " FROM items WHERE parent = ?1 AND name = ?2 AND parent > 0",
@@ -95,6 +97,9 @@ static const char *const reader_sql[R_N] = {
 	[R_KV] = "SELECT value FROM kv WHERE key = ?1",
 };
 
+/* There while a tree is open. */
+#define KV_IN_USE "in_use"
+
 struct tree_reader {
 	struct tree_reader *next;
 	sqlite3 *db;
@@ -140,6 +145,31 @@ static int check_drive(struct tree *tree, const char *drive_id)
 	return r == -ENOENT ? make_epoch(tree) : r;
 }
 
+static int open_files(struct tree *tree, int dir_fd, const char *name)
+{
+	tree->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
+	if (tree->dir_fd < 0)
+		return -errno;
+	/* The directory was checked by whoever opened it; this names it whatever happens to its
+	 * path. */
+	if (asprintf(&tree->path, "/proc/self/fd/%d/%s", tree->dir_fd, name) < 0)
+		return -ENOMEM;
+	return db_open(tree->path, schema, VERSION, WRITER_CACHE_KIB, &tree->db);
+}
+
+/* A database that nobody closed may have seen a power cut or a failing disk. */
+static int check_sound(struct tree *tree)
+{
+	auto_free char *in_use = NULL;
+	int r = tree_kv_get(tree, KV_IN_USE, &in_use);
+
+	if (r == 0)
+		r = db_check(tree->db);
+	else if (r == -ENOENT)
+		r = 0;
+	return r < 0 ? r : tree_kv_set(tree, KV_IN_USE, "1");
+}
+
 int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **ret)
 {
 	struct tree *tree = calloc(1, sizeof(*tree));
@@ -151,16 +181,13 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 	mutex_init(&tree->lock, MUTEX_RANK_TREE);
 	mutex_cond_init(&tree->reader_free);
 	tree->next_cid = 1;
-	/* The directory was checked by whoever opened it; this names it whatever happens to its
-	 * path. */
-	if (asprintf(&tree->path, "/proc/self/fd/%d/%s", dir_fd, name) < 0)
-		r = -ENOMEM;
-	else
-		r = db_open(tree->path, schema, VERSION, WRITER_CACHE_KIB, &tree->db);
+	r = open_files(tree, dir_fd, name);
 	if (r == 0)
 		r = db_prepare(tree->db, writer_sql, W_N, tree->w);
 	if (r == 0)
 		r = check_drive(tree, drive_id);
+	if (r == 0)
+		r = check_sound(tree);
 	if (r == 0)
 		r = load_counter(tree, "seq", &seq);
 	if (r == 0)
@@ -170,6 +197,7 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 		return r;
 	}
 	tree->seq = seq;
+	tree->is_open = true;
 	*ret = tree;
 	return 0;
 }
@@ -186,12 +214,30 @@ void tree_free(struct tree *tree)
 		db_close(reader->db);
 		free(reader);
 	}
+	if (tree->is_open && tree_kv_set(tree, KV_IN_USE, NULL) < 0)
+		log_warn("the next start will check the whole tree");
 	db_finalize(tree->w, W_N);
 	db_close(tree->db);
+	if (tree->dir_fd >= 0)
+		close(tree->dir_fd);
 	pthread_cond_destroy(&tree->reader_free);
 	mutex_fini(&tree->lock);
 	free(tree->path);
 	free(tree);
+}
+
+int tree_discard(int dir_fd, const char *name)
+{
+	static const char *const suffixes[] = { "-wal", "-shm", "" };
+	char file[NAME_MAX + 1];
+
+	for (size_t i = 0; i < array_n(suffixes); i++) {
+		if (snprintf(file, sizeof(file), "%s%s", name, suffixes[i]) >= (int)sizeof(file))
+			return -ENAMETOOLONG;
+		if (unlinkat(dir_fd, file, 0) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	return 0;
 }
 
 void tree_set_guard(struct tree *tree, const struct tree_guard *guard)
@@ -492,7 +538,7 @@ int tree_kv_get(struct tree *tree, const char *key, char **ret)
 	}
 	put_reader(tree, reader);
 	if (r <= 0)
-		return r == 0 ? -ENOENT : -EIO;
+		return r == 0 ? -ENOENT : r;
 	if (!value)
 		return -ENOMEM;
 	*ret = value;

@@ -63,12 +63,16 @@ void tree_meta_fini(struct tree_meta *m);
 
 /*
  * Opens or creates the database (0600) in dir_fd. drive_id: the mounted drive; a database of
- * another drive is refused with -EXDEV. A damaged database or one of a newer version is
- * -EUCLEAN / -EPROTO with a log line; the caller decides.
+ * another drive is refused with -EXDEV. A damaged database or one of another version is
+ * -EUCLEAN / -EPROTO with a log line: all of it can be had from the service again, so the caller
+ * may tree_discard() it and open a new one. One that was not closed by tree_free() is read once
+ * from end to end to see whether it is sound. dir_fd may be closed afterwards.
  */
 must_check int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **ret);
-/* After all readers are done. NULL-safe. */
+/* Store lane, or after it; after all readers are done. NULL-safe. */
 void tree_free(struct tree *tree);
+/* Removes a closed database; 0 also when there is none. */
+must_check int tree_discard(int dir_fd, const char *name);
 
 /* Reads; any thread. -ENOENT when there is no such row; other errors are -EIO. */
 must_check int tree_get(struct tree *tree, uint64_t ino, struct tree_attr *ret);
@@ -97,7 +101,8 @@ must_check int tree_get_stats(struct tree *tree, struct tree_stats *ret);
 /* The tree's counter now; rises with every commit that changed something. Any thread, no I/O. */
 uint64_t tree_note(struct tree *tree);
 
-/* Small persistent strings (delta link, crawl link, ...). get: any thread, caller frees, -ENOENT.
+/* Small persistent strings (delta link, crawl link, ...). get: any thread, caller frees, -ENOENT;
+ * -EUCLEAN when the database turns out to be damaged.
  * set: store lane; value NULL deletes. */
 must_check int tree_kv_get(struct tree *tree, const char *key, char **ret);
 must_check int tree_kv_set(struct tree *tree, const char *key, const char *value);

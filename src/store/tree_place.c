@@ -138,18 +138,6 @@ static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_p
 	return tree_note_change(tree, &c);
 }
 
-static int parent_of(struct tree *tree, uint64_t ino, uint64_t *ret)
-{
-	struct tree_row row;
-	int r = tree_row_get(tree, ino, &row);
-
-	if (r <= 0)
-		return r < 0 ? r : -EIO;
-	*ret = row.attr.parent;
-	tree_row_fini(&row);
-	return 0;
-}
-
 /* The child of dir that follows after, 0 for none. */
 static int next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t *ret)
 {
@@ -165,14 +153,13 @@ static int next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t 
 	return r < 0 ? r : 0;
 }
 
-static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind, uint64_t *ret_parent)
+static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind)
 {
 	struct tree_row row;
 	int r = tree_row_get(tree, ino, &row);
 
 	if (r <= 0)
 		return r < 0 ? r : -EIO;
-	*ret_parent = row.attr.parent;
 	r = note_update(tree, &row, row.attr.ino, kind);
 	tree_row_fini(&row);
 	return r;
@@ -183,7 +170,8 @@ static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind, uint
  * recursion. */
 static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
 {
-	uint64_t at = top, after = 0, child, parent;
+	uint64_t at = top, after = 0, child;
+	int64_t parent;
 
 	while (!tree->changes->bulk) {
 		int r = next_child(tree, at, after, &child);
@@ -192,7 +180,7 @@ static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
 			at = child;
 			after = 0;
 			if (kind == CHANGE_CREATE)
-				r = note_one(tree, at, kind, &parent);
+				r = note_one(tree, at, kind);
 			if (r < 0)
 				return r;
 			continue;
@@ -200,10 +188,12 @@ static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
 		if (r < 0 || at == top)
 			return r;
 		after = at;
-		r = kind == CHANGE_DELETE ? note_one(tree, at, kind, &at)
-					  : parent_of(tree, at, &at);
-		if (r < 0)
-			return r;
+		r = kind == CHANGE_DELETE ? note_one(tree, at, kind) : 0;
+		if (r == 0)
+			r = tree_row_parent(tree, at, &parent);
+		if (r <= 0)
+			return r < 0 ? r : -EIO;
+		at = (uint64_t)parent;
 	}
 	return 0;
 }
@@ -253,16 +243,13 @@ int tree_place_aside(struct tree *tree, struct tree_row *row)
 int tree_place_is_below(struct tree *tree, int64_t dir, uint64_t ino)
 {
 	for (int depth = 0; dir > 0; depth++) {
-		struct tree_row row;
 		int r;
 
 		if ((uint64_t)dir == ino || depth == DEPTH_MAX)
 			return 1;
-		r = tree_row_get(tree, (uint64_t)dir, &row);
+		r = tree_row_parent(tree, (uint64_t)dir, &dir);
 		if (r <= 0)
 			return r;
-		dir = row.parent;
-		tree_row_fini(&row);
 	}
 	return 0;
 }

@@ -265,16 +265,34 @@ bool tree_dir_known(struct tree *tree, int64_t dir)
 	       tree->guard.dir_known(tree->guard.arg, (uint64_t)dir);
 }
 
+/* 1: a row is there; reset the statement after use. */
+static int find_place(struct tree *tree, int64_t ino)
+{
+	sqlite3_stmt *s = tree->w[W_PLACE];
+
+	sqlite3_bind_int64(s, 1, ino);
+	return db_step(s);
+}
+
+int tree_row_parent(struct tree *tree, uint64_t ino, int64_t *ret)
+{
+	sqlite3_stmt *s = tree->w[W_PLACE];
+	int r = find_place(tree, (int64_t)ino);
+
+	if (r <= 0)
+		return r;
+	*ret = sqlite3_column_int64(s, 0);
+	(void)sqlite3_reset(s);
+	return 1;
+}
+
 int tree_row_in_sight(struct tree *tree, int64_t dir)
 {
 	while (dir > TREE_ROOT_INO) {
-		struct tree_row row;
-		int r = tree_row_get(tree, (uint64_t)dir, &row);
+		int r = tree_row_parent(tree, (uint64_t)dir, &dir);
 
 		if (r <= 0)
 			return r;
-		dir = row.parent;
-		tree_row_fini(&row);
 	}
 	return dir == TREE_ROOT_INO;
 }
@@ -283,27 +301,27 @@ int tree_row_path(struct tree *tree, int64_t dir, char **ret)
 {
 	/* From the end to the beginning. */
 	char path[PATH_MAX], *at = path + sizeof(path) - 1;
+	sqlite3_stmt *s = tree->w[W_PLACE];
 
 	*ret = NULL;
 	*at = '\0';
 	while (dir != TREE_ROOT_INO) {
-		struct tree_row row;
-		size_t len;
-		int r = dir > 0 ? tree_row_get(tree, (uint64_t)dir, &row) : 0;
+		int r = dir > 0 ? find_place(tree, dir) : 0;
+		size_t len = r > 0 ? (size_t)sqlite3_column_bytes(s, 1) : 0;
+		bool fits = len > 0 && len + 1 <= (size_t)(at - path);
 
-		if (r <= 0)
+		if (r < 0)
 			return r;
-		len = strlen(row.name);
-		if (len == 0 || len + 1 > (size_t)(at - path)) {
-			tree_row_fini(&row);
-			return 0;
+		if (fits) {
+			if (*at)
+				*--at = '/';
+			at -= len;
+			memcpy(at, sqlite3_column_text(s, 1), len);
+			dir = sqlite3_column_int64(s, 0);
 		}
-		if (*at)
-			*--at = '/';
-		at -= len;
-		memcpy(at, row.name, len);
-		dir = row.parent;
-		tree_row_fini(&row);
+		(void)sqlite3_reset(s);
+		if (!fits)
+			return 0;
 	}
 	*ret = strdup(at);
 	return *ret ? 0 : -ENOMEM;

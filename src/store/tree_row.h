@@ -29,6 +29,7 @@ void tree_row_fini(struct tree_row *row);
 
 enum {
 	W_GET,
+	W_PLACE,
 	W_BY_ID,
 	W_BY_NAME,
 	W_INSERT,
@@ -61,7 +62,9 @@ enum {
 struct tree_reader;
 
 struct tree {
-	char *path, *drive_id;
+	int dir_fd;
+	char *path; /* below dir_fd, by way of /proc */
+	bool is_open;
 	sqlite3 *db; /* the writer's; store lane */
 	sqlite3_stmt *w[W_N];
 	struct tree_guard guard; /* const after tree_set_guard() */
@@ -102,6 +105,8 @@ must_check int tree_end(struct tree *tree, int r, struct change_set **ret_change
 
 /* Adds a change, if the kernel may hold something about it. Names and paths are copied. */
 must_check int tree_note_change(struct tree *tree, const struct change *change);
+/* Where a row is: 1 found, 0 not. */
+must_check int tree_row_parent(struct tree *tree, uint64_t ino, int64_t *ret);
 /* 1: dir is the root or below it; 0: it, or a folder above it, waits for its parent. */
 must_check int tree_row_in_sight(struct tree *tree, int64_t dir);
 /* The path of a directory as of now inside the transaction; NULL when it is out of sight or longer
