@@ -81,7 +81,7 @@ static int ensure_created(struct cache_file *file)
 /* Adds blocks to the sum that an earlier process wrote. */
 static int hash_rest(struct cache_file *file, struct cache_blocks *b, struct quickxor *sum)
 {
-	auto_free char *buf = malloc(CACHE_BLOCK_BYTES);
+	char *buf = malloc(CACHE_BLOCK_BYTES);
 	int r = 0;
 
 	if (!buf)
@@ -95,6 +95,7 @@ static int hash_rest(struct cache_file *file, struct cache_blocks *b, struct qui
 		if (r == 0)
 			quickxor_add(sum, off, buf, len);
 	}
+	free(buf);
 	return r == -ENODATA ? -EIO : r;
 }
 

@@ -199,14 +199,14 @@ static bool is_usable(int dir_fd, const char *epoch, const char *boot)
 
 int cache_disk_begin(int dir_fd, const char *epoch)
 {
-	char boot[TEXT_MAX];
+	char boot[TEXT_MAX] = "";
 	int r = 0;
 
 	if (flock(dir_fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EBUSY : -errno;
 	/* Without the boot's name a killed process cannot be told from a crash. */
 	if (read_boot(boot) < 0)
-		boot[0] = '\0';
+		log_warn("the kernel does not tell its boot: cached contents are used once");
 	if (!is_usable(dir_fd, epoch, boot))
 		r = walk(dir_fd, wipe_one, NULL);
 	if (r == 0)
