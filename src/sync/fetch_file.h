@@ -77,6 +77,7 @@ struct fetch_file {
 	unsigned fails_n;  /* since the last block */
 	uint64_t retry_ms; /* not before */
 	int failed;        /* for all who wait; 0 */
+	bool is_stalled;   /* a read gave up waiting */
 	uint64_t progress_ms;
 };
 

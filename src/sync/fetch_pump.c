@@ -31,6 +31,7 @@ static const struct {
 	{ -EAGAIN, 4, 300, false, -EIO },   /* busy */
 	{ -ENOENT, 1, 500, true, -ESTALE }, /* the service's reads lag: once is no proof */
 	{ -ENETDOWN, 1, 100, false, 0 },
+	{ -ETIMEDOUT, 1, 0, false, 0 }, /* reads have deadlines of their own */
 };
 
 void fetch_pump_failed(struct fetch_file *file, int error)
@@ -377,6 +378,12 @@ void fetch_pump(struct fetch_file *file)
 	}
 	if (look.is_rechecked)
 		fetch_url_forget(file);
+	/* Whoever reads next shall not wait for what gives nothing. */
+	if (file->is_stalled) {
+		file->is_stalled = false;
+		cancel_all(file);
+		reap(file);
+	}
 	if (file->failed < 0) {
 		int error = file->failed;
 
@@ -407,9 +414,13 @@ static bool tick_file(struct fetch_file *file, uint64_t now_ms, struct list *cla
 		uint64_t from_ms =
 			w->began_ms > file->progress_ms ? w->began_ms : file->progress_ms;
 
-		if (now_ms >= from_ms + file->fetch->stall_ms)
-			fetch_claim(w, -ETIMEDOUT, claimed);
+		if (now_ms < from_ms + file->fetch->stall_ms)
+			continue;
+		fetch_claim(w, -ETIMEDOUT, claimed);
+		file->is_stalled = true;
 	}
+	if (file->is_stalled)
+		fetch_kick(file);
 	if (file->retry_ms > 0 && now_ms >= file->retry_ms) {
 		file->retry_ms = 0;
 		fetch_kick(file);
