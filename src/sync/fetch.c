@@ -475,7 +475,7 @@ ssize_t fetch_start(struct fetch_read *read, bool *ret_parked)
 	w->len = len;
 	w->first = read->off / FETCH_BLOCK;
 	w->n = (read->off + len - 1) / FETCH_BLOCK - w->first + 1;
-	w->began_ms = clock_mono_ms();
+	w->since_ms = clock_mono_ms();
 	r = take_or_park(w);
 	if (r > 0) {
 		*ret_parked = true;

@@ -75,10 +75,10 @@ struct fetch_file {
 	unsigned good_at;
 	uint64_t odd_size; /* what a reply said that differed; 0 none */
 	unsigned fails_n;  /* since the last block */
+	unsigned round;    /* rises with each of them: requests of one round fail together */
 	uint64_t retry_ms; /* not before */
 	int failed;        /* for all who wait; 0 */
 	bool is_stalled;   /* a read gave up waiting */
-	uint64_t progress_ms;
 };
 
 struct fetch_stream {
@@ -97,7 +97,7 @@ struct fetch_wait {
 	uint64_t off, len;
 	uint64_t first, n; /* blocks */
 	uint64_t got;      /* bits, fetch->lock */
-	uint64_t began_ms;
+	uint64_t since_ms; /* began, or got a block; fetch->lock */
 	ssize_t result;
 };
 
@@ -120,7 +120,9 @@ struct fetch_segment {
 	/* Loop. */
 	struct graph_call *call; /* NULL: ended */
 	struct fetch_block *filling;
-	uint64_t next;    /* block that comes next */
+	uint64_t next; /* block that comes next */
+	uint64_t progress_ms;
+	unsigned round;
 	struct list held; /* blocks of a reply whose version is not certain yet */
 	bool has_head, is_certain, is_asked;
 	char *etag;

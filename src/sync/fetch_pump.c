@@ -31,8 +31,18 @@ static const struct {
 	{ -EAGAIN, 4, 300, false, -EIO },   /* busy */
 	{ -ENOENT, 1, 500, true, -ESTALE }, /* the service's reads lag: once is no proof */
 	{ -ENETDOWN, 1, 100, false, 0 },
-	{ -ETIMEDOUT, 1, 0, false, 0 }, /* reads have deadlines of their own */
+	{ -ETIMEDOUT, 8, 0, false, 0 }, /* reads have deadlines of their own */
 };
+
+static bool is_waited(struct fetch_file *file)
+{
+	bool waited;
+
+	mutex_lock(&file->fetch->lock);
+	waited = !list_empty(&file->waits);
+	mutex_unlock(&file->fetch->lock);
+	return waited;
+}
 
 void fetch_pump_failed(struct fetch_file *file, int error)
 {
@@ -50,8 +60,12 @@ void fetch_pump_failed(struct fetch_file *file, int error)
 	}
 	if (file->failed < 0)
 		return;
+	if (error == -ETIMEDOUT && !is_waited(file))
+		retries = 0;
+	file->round++;
 	if (file->fails_n++ < retries) {
-		file->retry_ms = clock_mono_ms() + ((uint64_t)delay_ms << (file->fails_n - 1));
+		file->retry_ms = clock_mono_ms() +
+				 (delay_ms ? (uint64_t)delay_ms << (file->fails_n - 1) : 0);
 	} else {
 		log_info("reading inode %" PRIu64 " failed: %s", file->version.ino,
 			 strerror(-error));
@@ -406,15 +420,28 @@ void fetch_pump(struct fetch_file *file)
 		loop_timer_arm(&file->fetch->tick, FETCH_TICK_MS);
 }
 
+/* When did the read, or a request that brings some of it, last get something? With the lock. */
+static uint64_t last_progress_ms(const struct fetch_wait *w)
+{
+	uint64_t last_ms = w->since_ms;
+
+	list_for_each (&w->file->segments, pos) {
+		const struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
+
+		if (seg->progress_ms > last_ms && seg->first < w->first + w->n &&
+		    w->first < seg->first + seg->n)
+			last_ms = seg->progress_ms;
+	}
+	return last_ms;
+}
+
 /* Deadlines of the reads, and what is to be tried again. True: the file needs the next tick. */
 static bool tick_file(struct fetch_file *file, uint64_t now_ms, struct list *claimed)
 {
 	list_for_each_safe (&file->waits, pos) {
 		struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
-		uint64_t from_ms =
-			w->began_ms > file->progress_ms ? w->began_ms : file->progress_ms;
 
-		if (now_ms < from_ms + file->fetch->stall_ms)
+		if (now_ms < last_progress_ms(w) + file->fetch->stall_ms)
 			continue;
 		fetch_claim(w, -ETIMEDOUT, claimed);
 		file->is_stalled = true;

@@ -54,6 +54,7 @@ static void copy_to(struct fetch_wait *w, const struct fetch_block *b, struct li
 		return;
 	memcpy(w->read->buf + (from - w->off), b->data + (from - block_off), to - from);
 	w->got |= UINT64_C(1) << (b->index - w->first);
+	w->since_ms = clock_mono_ms();
 	if (w->got == (w->n < 64 ? (UINT64_C(1) << w->n) - 1 : UINT64_MAX))
 		fetch_claim(w, (ssize_t)w->len, claimed);
 }
@@ -205,7 +206,7 @@ static int on_data(void *arg, const void *data, size_t len)
 	struct fetch_segment *seg = arg;
 	struct fetch_file *file = seg->file;
 
-	file->progress_ms = clock_mono_ms();
+	seg->progress_ms = clock_mono_ms();
 	atomic_fetch_add(&file->fetch->fetched_bytes, len);
 	while (len > 0) {
 		struct fetch_block *b = seg->filling;
@@ -261,7 +262,8 @@ static void on_done(void *arg, int error)
 	if (error == 0 && seg->next < seg->first + seg->n)
 		error = -EBADMSG; /* ended early */
 	give_up_rest(seg);
-	if (error < 0)
+	/* One URL that ran out ends several requests: that is one failure. */
+	if (error < 0 && seg->round == seg->file->round)
 		fetch_pump_failed(seg->file, error);
 	mutex_lock(&seg->file->fetch->lock);
 	fetch_kick(seg->file);
@@ -308,20 +310,23 @@ int fetch_segment_start(struct fetch_file *file, uint64_t first, uint64_t n, boo
 	seg->first = seg->next = first;
 	seg->n = n;
 	seg->is_prefetch = is_prefetch;
+	seg->round = file->round;
 	list_init(&seg->held);
-	r = fetch->source.get_content(fetch->source.arg,
-				      &(struct graph_content){
-					      .url = file->url,
-					      .off = off,
-					      .len = (end < file->size ? end : file->size) - off,
-					      .priority = is_prefetch ? HTTP_PREFETCH : HTTP_PERSON,
-					      .stall_ms = fetch->stall_ms,
-					      .on_head = on_head,
-					      .on_data = on_data,
-					      .on_done = on_done,
-					      .arg = seg,
-				      },
-				      &seg->call);
+	r = fetch->source.get_content(
+		fetch->source.arg,
+		&(struct graph_content){
+			.url = file->url,
+			.off = off,
+			.len = (end < file->size ? end : file->size) - off,
+			.priority = is_prefetch ? HTTP_PREFETCH : HTTP_PERSON,
+			/* Half, so that a second connection can still save the reader. */
+			.stall_ms = fetch->stall_ms / 2,
+			.on_head = on_head,
+			.on_data = on_data,
+			.on_done = on_done,
+			.arg = seg,
+		},
+		&seg->call);
 	if (r < 0) {
 		free(seg);
 		return r;
