@@ -64,10 +64,12 @@ static int open_with(const char *path, int flags, int cache_kib, sqlite3 **ret)
 	sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	sqlite3_busy_timeout(db, BUSY_MS);
+	/* No mmap: measured on a million rows it made nothing faster, every connection's mapping
+	 * counts as memory of this process, and a disk error under it would be a SIGBUS. */
 	snprintf(pragma, sizeof(pragma), "PRAGMA cache_size = -%d", cache_kib);
 	if ((r = db_exec(db, pragma)) < 0 ||
 	    (r = db_exec(db, "PRAGMA cell_size_check = ON; PRAGMA temp_store = FILE;"
-			     "PRAGMA foreign_keys = OFF; PRAGMA mmap_size = 268435456")) < 0) {
+			     "PRAGMA foreign_keys = OFF; PRAGMA mmap_size = 0")) < 0) {
 		(void)sqlite3_close(db);
 		return r;
 	}

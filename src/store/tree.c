@@ -75,6 +75,7 @@ static const char *const writer_sql[W_N] = {
 			 " ORDER BY n LIMIT 1",
 	[W_STAGE_AGAIN] = "UPDATE stage SET state = 0 WHERE state = 3",
 	[W_STAGE_GET] = "SELECT " STAGED ", state FROM stage WHERE id = ?1",
+	[W_STAGE_GET_STATE] = "SELECT state, flags & 1 FROM stage WHERE id = ?1",
 	[W_STAGE_STATE] = "UPDATE stage SET state = ?2 WHERE id = ?1",
 	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 ORDER BY n LIMIT 1",
 	[W_STAGE_UNSEEN] = "INSERT INTO stage(id, flags, state) SELECT id, 1, 0 FROM items"

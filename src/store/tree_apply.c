@@ -19,7 +19,7 @@
 #include <string.h>
 
 enum { F_DELETED = 1, F_ROOT = 2, F_MALWARE = 4 };
-enum { TODO, DOING, DONE, PUT_OFF };
+enum { TODO, DOING, DONE, PUT_OFF, NOT_STAGED };
 enum { TOMB_KEPT_S = 600, TOMB_KEPT_N = 100000, DEPTH_MAX = 20000 };
 /* Beyond this an item is placed before what it waits for; orphans and marked names sort that out
  * when the other comes. */
@@ -157,6 +157,23 @@ static int get_staged(struct tree *tree, const char *id, struct staged *ret)
 	return r > 0 ? take_staged(s, ret) : r;
 }
 
+/* TODO .. PUT_OFF, or NOT_STAGED. */
+static int get_state(struct tree *tree, const char *id, bool *ret_dies)
+{
+	sqlite3_stmt *s = tree->w[W_STAGE_GET_STATE];
+	int r;
+
+	*ret_dies = false;
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r <= 0)
+		return r < 0 ? r : NOT_STAGED;
+	r = sqlite3_column_int(s, 0);
+	*ret_dies = sqlite3_column_int(s, 1);
+	(void)sqlite3_reset(s);
+	return r;
+}
+
 static int set_state(struct tree *tree, const char *id, int state)
 {
 	sqlite3_stmt *s = tree->w[W_STAGE_STATE];
@@ -169,14 +186,12 @@ static int set_state(struct tree *tree, const char *id, int state)
 /* 1: the item is staged, not settled yet, and goes first. */
 static int wait_for(struct tree *tree, struct stack *stack, const char *id)
 {
-	struct staged staged;
-	int r = get_staged(tree, id, &staged);
+	bool dies;
+	int state = get_state(tree, id, &dies);
 
-	if (r <= 0)
-		return r;
-	r = staged.state == TODO && !staged.item.deleted ? push(stack, id) : 0;
-	item_fini(&staged.item);
-	return r;
+	if (state < 0)
+		return state;
+	return state == TODO && !dies ? push(stack, id) : 0;
 }
 
 /* A folder that moves below one that has to move first: that one may be far above the place it
@@ -205,9 +220,12 @@ static int ancestors_first(struct tree *tree, struct stack *stack, int64_t dir, 
 static int parent_first(struct tree *tree, struct stack *stack, const struct item *item)
 {
 	struct tree_row row, parent;
-	int r = item->parent_id ? wait_for(tree, stack, item->parent_id) : 0;
+	int r;
 
-	if (r != 0 || !item->parent_id || item->kind == ITEM_FILE)
+	if (!item->parent_id || strcmp(item->parent_id, item->id) == 0)
+		return 0;
+	r = wait_for(tree, stack, item->parent_id);
+	if (r != 0 || item->kind == ITEM_FILE)
 		return r;
 	r = tree_row_by_id(tree, item->id, &row);
 	if (r <= 0)
@@ -226,21 +244,17 @@ static int parent_first(struct tree *tree, struct stack *stack, const struct ite
 /* Another row has the wanted name. 1: it was pushed and goes first. */
 static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_row *other)
 {
-	struct staged staged;
-	int r = get_staged(tree, other->id, &staged);
 	bool dies;
+	int state = get_state(tree, other->id, &dies);
 
-	if (r <= 0) /* it stays: two of one name */
-		return r;
-	dies = staged.item.deleted;
+	if (state < 0)
+		return state;
 	if (dies && other->attr.kind == TREE_FILE)
-		r = tree_place_delete(tree, other);
-	else if (dies || staged.state == DOING || staged.state == PUT_OFF)
-		r = tree_place_aside(tree, other);
-	else
-		r = staged.state == TODO ? push(stack, other->id) : 0;
-	item_fini(&staged.item);
-	return r;
+		return tree_place_delete(tree, other);
+	if (dies || state == DOING || state == PUT_OFF)
+		return tree_place_aside(tree, other);
+	/* Settled or not staged, it stays: two of one name. */
+	return state == TODO ? push(stack, other->id) : 0;
 }
 
 static int name_first(struct tree *tree, struct stack *stack, const struct item *item)
@@ -342,15 +356,15 @@ static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 		pop(stack);
 		return 0;
 	}
-	r = top.state == TODO ? set_state(tree, top.item.id, DOING) : 0;
-	if (r == 0)
-		r = parent_first(tree, stack, &top.item);
+	r = parent_first(tree, stack, &top.item);
 	if (r == 0)
 		r = name_first(tree, stack, &top.item);
-	if (r == 0)
+	if (r > 0)
+		r = top.state == TODO ? set_state(tree, top.item.id, DOING) : 0;
+	else if (r == 0)
 		r = settle(tree, stack, &top.item, pass);
 	item_fini(&top.item);
-	return r > 0 ? 0 : r;
+	return r;
 }
 
 static int run_pass(struct tree *tree, struct pass *pass)

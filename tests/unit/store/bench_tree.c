@@ -1,0 +1,187 @@
+/*
+ * How fast is the tree, and how much memory does it take? bench_tree [ITEMS]
+ * A drive of folders with a hundred files each is crawled, looked up, and told again by delta.
+ */
+#include "change.h"
+#include "clock.h"
+#include "item.h"
+#include "tree.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { PAGE = 1000, FOLDER = 100, LOOKUPS = 100000 };
+
+static struct item items[PAGE];
+static char ids[PAGE][40], parents[PAGE][40], names[PAGE][40], etags[PAGE][48];
+
+static unsigned long anonymous_kib(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	unsigned long kib = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "RssAnon: %lu", &kib) == 1)
+			break;
+	if (f)
+		(void)fclose(f);
+	return kib;
+}
+
+static void make_page(unsigned from, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++) {
+		unsigned i = from + k;
+		bool is_dir = i % FOLDER == 0;
+
+		snprintf(ids[k], sizeof(ids[k]), "01ABCDEFGHIJKLMNOPQRSTUVWXYZ%06u", i);
+		snprintf(parents[k], sizeof(parents[k]),
+			 is_dir ? "root" : "01ABCDEFGHIJKLMNOPQRSTUVWXYZ%06u", i - i % FOLDER);
+		snprintf(names[k], sizeof(names[k]), "document %u.docx", i);
+		snprintf(etags[k], sizeof(etags[k]), "\"{0123-4567-89AB-%012u},1\"", i);
+		items[k] = (struct item){
+			.id = ids[k],
+			.name = names[k],
+			.name_len = strlen(names[k]),
+			.parent_id = parents[k],
+			.etag = etags[k],
+			.ctag = etags[k],
+			.size = is_dir ? -1 : (int64_t)i,
+			.mtime_ns = i * INT64_C(1000000),
+			.btime_ns = i * INT64_C(1000000),
+			.kind = is_dir ? ITEM_FOLDER : ITEM_FILE,
+			.has_hash = !is_dir,
+		};
+	}
+}
+
+static void report(const char *what, uint64_t began_ms, unsigned n)
+{
+	uint64_t ms = clock_mono_ms() - began_ms;
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	printf("%-28s %8.0f/s %8.2f us each, %5lu MiB anonymous, %5ld MiB at most\n", what,
+	       n * 1000.0 / (double)(ms ? ms : 1), (double)ms * 1000 / n, anonymous_kib() / 1024,
+	       usage.ru_maxrss / 1024);
+}
+
+static int crawl(struct tree *tree, unsigned n)
+{
+	uint64_t began_ms = clock_mono_ms();
+
+	for (unsigned at = 0; at < n; at += PAGE) {
+		int r;
+
+		make_page(at, PAGE);
+		r = tree_merge_crawl(tree, items, PAGE, tree_note(tree),
+				     at + PAGE < n ? "next" : NULL, NULL);
+		if (r < 0)
+			return r;
+	}
+	report("crawl", began_ms, n);
+	return 0;
+}
+
+static int delta(struct tree *tree, unsigned n, const char *what)
+{
+	uint64_t began_ms = clock_mono_ms();
+	int r = tree_stage_begin(tree);
+
+	for (unsigned at = 0; r == 0 && at < n; at += PAGE) {
+		make_page(n - PAGE - at, PAGE);
+		r = tree_stage_page(tree, items, PAGE);
+	}
+	if (r == 0)
+		r = tree_stage_apply(tree, "link", true, NULL);
+	report(what, began_ms, n);
+	return r;
+}
+
+static int count(void *arg, const struct tree_attr *attr, const char *name)
+{
+	++*(unsigned *)arg;
+	return 0;
+}
+
+static int look_up(struct tree *tree, unsigned n)
+{
+	uint64_t began_ms = clock_mono_ms();
+	struct tree_stats stats;
+	unsigned listed = 0;
+
+	for (unsigned k = 0; k < LOOKUPS; k++) {
+		unsigned i = (unsigned)((uint64_t)k * 7919 % (n / FOLDER)) * FOLDER + 1;
+		struct tree_attr dir, attr;
+		char name[40];
+		int r;
+
+		snprintf(name, sizeof(name), "document %u.docx", i - 1);
+		r = tree_lookup(tree, TREE_ROOT_INO, name, &dir);
+		snprintf(name, sizeof(name), "document %u.docx", i);
+		if (r == 0)
+			r = tree_lookup(tree, dir.ino, name, &attr);
+		if (r < 0)
+			return r;
+	}
+	report("look-up", began_ms, 2 * LOOKUPS);
+	began_ms = clock_mono_ms();
+	for (uint64_t ino = 2; listed < n / 2; ino += FOLDER)
+		if (tree_list(tree, ino, 0, count, &listed) < 0)
+			return -1;
+	report("listing, each entry", began_ms, listed);
+	began_ms = clock_mono_ms();
+	if (tree_get_stats(tree, &stats) < 0)
+		return -1;
+	report("statistics, once", began_ms, 1);
+	return 0;
+}
+
+static int run(int fd, unsigned n)
+{
+	struct tree *tree;
+	int r = tree_open(fd, "tree", "drive", &tree);
+
+	if (r == 0) {
+		const struct item root = { .id = "root", .is_root = true, .kind = ITEM_FOLDER };
+
+		r = tree_set_root(tree, &root, NULL);
+		if (r == 0)
+			r = crawl(tree, n);
+		if (r == 0)
+			r = look_up(tree, n);
+		if (r == 0)
+			r = delta(tree, n, "enumeration, nothing new");
+		tree_free(tree);
+	}
+	if (r == 0)
+		r = tree_discard(fd, "tree");
+	if (r == 0)
+		r = tree_open(fd, "tree", "drive", &tree);
+	if (r < 0)
+		return r;
+	r = delta(tree, n, "enumeration, all new");
+	tree_free(tree);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	char path[] = "/tmp/gfs-bench-tree-XXXXXX";
+	unsigned n = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) / PAGE * PAGE : 1000000;
+	int r;
+
+	if (n == 0 || !mkdtemp(path))
+		return 1;
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY);
+	r = run(fd, n);
+	if (tree_discard(fd, "tree") < 0 || rmdir(path) < 0)
+		fprintf(stderr, "%s cannot be removed\n", path);
+	if (r < 0)
+		fprintf(stderr, "failed: %s\n", strerror(-r));
+	return r < 0;
+}
