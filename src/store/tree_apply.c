@@ -241,6 +241,50 @@ static int parent_first(struct tree *tree, struct stack *stack, const struct ite
 	return r;
 }
 
+static int wait_for_ino(struct tree *tree, struct stack *stack, uint64_t ino)
+{
+	struct tree_row row;
+	int r = tree_row_get(tree, ino, &row);
+
+	if (r <= 0)
+		return r;
+	r = wait_for(tree, stack, row.id);
+	tree_row_fini(&row);
+	return r;
+}
+
+/* A folder becomes a file: what was in it and lives on elsewhere leaves first. */
+static int leavers_first(struct tree *tree, struct stack *stack, const struct item *item)
+{
+	uint64_t at, after = 0, child, top;
+	struct tree_row row;
+	int64_t parent;
+	int r = item->kind == ITEM_FILE ? tree_row_by_id(tree, item->id, &row) : 0;
+
+	if (r <= 0)
+		return r;
+	at = top = row.attr.ino;
+	tree_row_fini(&row);
+	for (;;) {
+		r = tree_row_next_child(tree, at, after, &child);
+		if (r == 0 && child) {
+			at = child;
+			after = 0;
+			r = wait_for_ino(tree, stack, at);
+			if (r != 0)
+				return r;
+			continue;
+		}
+		if (r < 0 || at == top)
+			return r;
+		after = at;
+		r = tree_row_parent(tree, at, &parent);
+		if (r <= 0)
+			return r;
+		at = (uint64_t)parent;
+	}
+}
+
 /* Another row has the wanted name. 1: it was pushed and goes first. */
 static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_row *other)
 {
@@ -359,6 +403,8 @@ static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 	r = parent_first(tree, stack, &top.item);
 	if (r == 0)
 		r = name_first(tree, stack, &top.item);
+	if (r == 0)
+		r = leavers_first(tree, stack, &top.item);
 	if (r > 0)
 		r = top.state == TODO ? set_state(tree, top.item.id, DOING) : 0;
 	else if (r == 0)

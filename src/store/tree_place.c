@@ -25,23 +25,6 @@ static int bury(struct tree *tree, const char *id)
 	return db_run(s);
 }
 
-int tree_place_bury(struct tree *tree, const char *id)
-{
-	sqlite3_stmt *s = tree->w[W_TOMB_GET];
-	int r;
-
-	db_text(s, 1, id);
-	r = db_step(s);
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		(void)sqlite3_reset(s);
-		return 0;
-	}
-	tree->changed = true;
-	return bury(tree, id);
-}
-
 static int note_update(struct tree *tree, const struct tree_row *row, uint64_t old_ino,
 		       enum change_kind kind)
 {
@@ -108,6 +91,51 @@ int tree_place_delete(struct tree *tree, const struct tree_row *top)
 	}
 }
 
+static int delete_orphans(struct tree *tree, const char *pid)
+{
+	sqlite3_stmt *s = tree->w[W_ORPHANS];
+
+	for (;;) {
+		struct tree_row row;
+		int r;
+
+		db_text(s, 1, pid);
+		sqlite3_bind_int64(s, 2, 0);
+		r = db_step(s);
+		if (r <= 0)
+			return r;
+		r = sqlite3_column_int64(s, 0) > 0
+			    ? tree_row_get(tree, (uint64_t)sqlite3_column_int64(s, 0), &row)
+			    : -EUCLEAN;
+		(void)sqlite3_reset(s);
+		if (r <= 0)
+			return r < 0 ? r : -EUCLEAN;
+		r = tree_place_delete(tree, &row);
+		tree_row_fini(&row);
+		if (r < 0)
+			return r;
+	}
+}
+
+int tree_place_bury(struct tree *tree, const char *id)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_GET];
+	int r = delete_orphans(tree, id);
+
+	if (r < 0)
+		return r;
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		(void)sqlite3_reset(s);
+		return 0;
+	}
+	tree->changed = true;
+	return bury(tree, id);
+}
+
 /* --- places --- */
 
 /* was, is: is the row in sight before and after? */
@@ -138,21 +166,6 @@ static int note_move(struct tree *tree, const struct tree_row *row, int64_t to_p
 	return tree_note_change(tree, &c);
 }
 
-/* The child of dir that follows after, 0 for none. */
-static int next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t *ret)
-{
-	sqlite3_stmt *s = tree->w[W_NEXT_CHILD];
-	int r;
-
-	sqlite3_bind_int64(s, 1, (int64_t)dir);
-	sqlite3_bind_int64(s, 2, (int64_t)after);
-	r = db_step(s);
-	*ret = r > 0 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
-	if (r > 0)
-		(void)sqlite3_reset(s);
-	return r < 0 ? r : 0;
-}
-
 static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind)
 {
 	struct tree_row row;
@@ -174,7 +187,7 @@ static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
 	int64_t parent;
 
 	while (!tree->changes->bulk) {
-		int r = next_child(tree, at, after, &child);
+		int r = tree_row_next_child(tree, at, after, &child);
 
 		if (r == 0 && child) {
 			at = child;

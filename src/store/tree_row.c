@@ -286,6 +286,20 @@ int tree_row_parent(struct tree *tree, uint64_t ino, int64_t *ret)
 	return 1;
 }
 
+int tree_row_next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t *ret)
+{
+	sqlite3_stmt *s = tree->w[W_NEXT_CHILD];
+	int r;
+
+	sqlite3_bind_int64(s, 1, (int64_t)dir);
+	sqlite3_bind_int64(s, 2, (int64_t)after);
+	r = db_step(s);
+	*ret = r > 0 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
+	if (r > 0)
+		(void)sqlite3_reset(s);
+	return r < 0 ? r : 0;
+}
+
 int tree_row_in_sight(struct tree *tree, int64_t dir)
 {
 	while (dir > TREE_ROOT_INO) {

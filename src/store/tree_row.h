@@ -108,6 +108,8 @@ must_check int tree_end(struct tree *tree, int r, struct change_set **ret_change
 must_check int tree_note_change(struct tree *tree, const struct change *change);
 /* Where a row is: 1 found, 0 not. */
 must_check int tree_row_parent(struct tree *tree, uint64_t ino, int64_t *ret);
+/* The child of dir with the next inode number above after, 0 for none. */
+must_check int tree_row_next_child(struct tree *tree, uint64_t dir, uint64_t after, uint64_t *ret);
 /* 1: dir is the root or below it; 0: it, or a folder above it, waits for its parent. */
 must_check int tree_row_in_sight(struct tree *tree, int64_t dir);
 /* The path of a directory as of now inside the transaction; NULL when it is out of sight or longer
@@ -123,7 +125,8 @@ bool tree_dir_known(struct tree *tree, int64_t dir);
 must_check int tree_place_item(struct tree *tree, const struct item *item, bool is_news);
 /* Removes a row with all that is below it, children first. */
 must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
-/* Remembers the deletion of an id that has no row: a page on its way may still bring it. */
+/* The deletion of an id that has no row: what waited for it goes, and it is remembered, because a
+ * page on its way may still bring it. */
 must_check int tree_place_bury(struct tree *tree, const char *id);
 /* Moves a row to a name nobody has, to free its own. */
 must_check int tree_place_aside(struct tree *tree, struct tree_row *row);

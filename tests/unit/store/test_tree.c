@@ -215,6 +215,8 @@ static const struct {
 	{ "a folder made anew", "x:a@root/ c:c@x", "y:a@root/ d:d@y -x -c", "a/ a/d" },
 	{ "file becomes folder", "x:a@root", "x:a@root/ c:c@x", "a/ a/c" },
 	{ "folder becomes file", "x:a@root/ c:c@x", "x:a@root", "a" },
+	{ "folder becomes file, and what was in it moves", "x:a@root/ y:b@x/ z:c@y/ c:c@z d:d@z",
+	  "x:a@root -y z:c@root/", "a c/ c/c c/d" },
 	{ "folder goes with what is in it", "x:a@root/ c:c@x d:d@x/ e:e@d", "-x", "" },
 	{ "what was moved out stays", "x:a@root/ c:c@x", "-x c:c@root", "c" },
 	{ "deletion of what is not known", "x:a@root", "-nobody", "a" },

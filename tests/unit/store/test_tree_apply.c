@@ -175,8 +175,15 @@ static bool may_omit(struct client *c, int at, uint64_t token)
 {
 	const struct thing *t = &c->w.t[at], *up = &c->w.t[t->parent > 0 ? t->parent : 0];
 
-	return !t->live && t->moved <= token && !up->live && up->changed > token &&
-	       world_random(&c->w, 2);
+	uint64_t ino;
+
+	if (t->live || t->moved > token || up->live || up->changed <= token)
+		return false;
+	/* Nobody can know what went with a folder that he never heard of. */
+	if (!c->w.t[up->parent > 0 ? up->parent : 0].live &&
+	    tree_find_id(c->tree, up->id, &ino) != 0)
+		return false;
+	return world_random(&c->w, 2);
 }
 
 static void add_stale(struct client *c, struct run *run, int at)
