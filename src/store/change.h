@@ -8,7 +8,8 @@
  * the earlier changes have been replayed into it.
  *
  * Discoveries (items that a listing or the crawl made known, but that were there before) are not
- * changes: the kernel cannot hold anything about them that is wrong.
+ * changes: the kernel cannot hold anything about them that is wrong. A change may lead into a
+ * folder that the same commit discovered.
  */
 #pragma once
 

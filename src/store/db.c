@@ -123,7 +123,7 @@ static int make_private(const char *path)
 
 int db_open(const char *path, const char *schema, int version, int cache_kib, sqlite3 **ret)
 {
-	sqlite3 *db;
+	sqlite3 *db = NULL;
 	int r = make_private(path);
 
 	if (r == 0)
@@ -173,7 +173,8 @@ int db_check(sqlite3 *db)
 
 int db_prepare(sqlite3 *db, const char *const *sql, size_t n, sqlite3_stmt **ret)
 {
-	memset(ret, 0, n * sizeof(*ret));
+	for (size_t i = 0; i < n; i++)
+		ret[i] = NULL;
 	for (size_t i = 0; i < n; i++) {
 		int code = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &ret[i],
 					      NULL);

@@ -184,7 +184,7 @@ static int note_one(struct tree *tree, uint64_t ino, enum change_kind kind)
 static int note_below(struct tree *tree, uint64_t top, enum change_kind kind)
 {
 	uint64_t at = top, after = 0, child;
-	int64_t parent;
+	int64_t parent = 0;
 
 	while (!tree->changes->bulk) {
 		int r = tree_row_next_child(tree, at, after, &child);

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -594,6 +596,62 @@ static void test_link_and_rows_come_together(void **state)
 	assert_looks(p->tree, "a b");
 }
 
+/* --- readers --- */
+
+struct reader {
+	struct tree *tree;
+	atomic_bool *stop;
+	unsigned rounds, wrong;
+};
+
+static int see_name(void *arg, const struct tree_attr *attr, const char *name)
+{
+	unsigned *seen = arg;
+
+	*seen |= name[0] == 'a' ? 1u : name[0] == 'b' ? 2u : 4u;
+	return 0;
+}
+
+/* Two names swap all the time: every listing has both, once. */
+static void *read_on(void *arg)
+{
+	struct reader *reader = arg;
+
+	do {
+		struct tree_attr attr;
+		unsigned seen = 0;
+
+		reader->wrong += tree_list(reader->tree, TREE_ROOT_INO, 0, see_name, &seen) != 0;
+		reader->wrong += seen != 3;
+		reader->wrong += tree_lookup(reader->tree, TREE_ROOT_INO, "a", &attr) != 0;
+		reader->rounds++;
+	} while (!atomic_load(reader->stop));
+	return NULL;
+}
+
+static void test_readers_see_whole_commits(void **state)
+{
+	struct tree *tree = ((struct place *)*state)->tree;
+	struct reader readers[4];
+	pthread_t threads[4];
+	atomic_bool stop = false;
+
+	change_set_free(apply(tree, "x:a@root y:b@root", false));
+	for (size_t i = 0; i < array_n(readers); i++) {
+		readers[i] = (struct reader){ .tree = tree, .stop = &stop };
+		assert_int_equal(pthread_create(&threads[i], NULL, read_on, &readers[i]), 0);
+	}
+	for (int i = 0; i < 300; i++)
+		change_set_free(
+			apply(tree, i % 2 ? "x:a@root y:b@root" : "x:b@root y:a@root", false));
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < array_n(readers); i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_true(readers[i].rounds > 0);
+		assert_int_equal(readers[i].wrong, 0);
+	}
+}
+
 /* --- size --- */
 
 static void test_a_deep_tree(void **state)
@@ -689,6 +747,7 @@ int main(void)
 		TEST(test_a_damaged_database_is_refused),
 		TEST(test_damage_is_looked_for_after_a_crash),
 		TEST(test_link_and_rows_come_together),
+		TEST(test_readers_see_whole_commits),
 		TEST(test_a_deep_tree),
 		TEST(test_a_wide_folder),
 	};
