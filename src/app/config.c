@@ -1,0 +1,176 @@
+#define LOG_MODULE "config"
+#include "config.h"
+
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char file_name[] = "config";
+static const char default_host[] = ".svc.ms";
+
+struct parse {
+	struct config *config;
+	char wrong[200]; /* the first mistake inih cannot say in words */
+};
+
+static int parse_unit(const char *text, const char *const *units, const uint64_t *factors, size_t n,
+		      uint64_t *ret)
+{
+	char *unit;
+	unsigned long long value;
+
+	errno = 0;
+	value = strtoull(text, &unit, 10);
+	if (errno != 0 || unit == text || text[0] == '-')
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(unit, units[i]) != 0)
+			continue;
+		return __builtin_mul_overflow((uint64_t)value, factors[i], ret) ? -EINVAL : 0;
+	}
+	return -EINVAL;
+}
+
+int config_parse_duration(const char *text, uint64_t *ret_ms)
+{
+	static const char *const units[] = { "ms", "s", "m", "h" };
+	static const uint64_t factors[] = { 1, 1000, 60000, 3600000 };
+
+	return parse_unit(text, units, factors, array_n(units), ret_ms);
+}
+
+int config_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char *const units[] = { "", "K", "M", "G", "T" };
+	static const uint64_t factors[] = { 1, 1024, 1024ull << 10, 1024ull << 20, 1024ull << 30 };
+
+	return parse_unit(text, units, factors, array_n(units), ret_bytes);
+}
+
+static int parse_switch(const char *text, bool *ret)
+{
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+		return -EINVAL;
+	*ret = text[1] == 'n';
+	return 0;
+}
+
+static int parse_hosts(const char *text, struct config *config)
+{
+	auto_free char *copy = strdup(text);
+	char *save, *word;
+	size_t n = 0;
+
+	for (word = copy ? strtok_r(copy, " ,", &save) : NULL; word;
+	     word = strtok_r(NULL, " ,", &save)) {
+		if (n == CONFIG_HOSTS_MAX)
+			return -EINVAL;
+		free(config->hosts[n]);
+		config->hosts[n++] = strdup(word);
+	}
+	for (size_t i = n; i <= CONFIG_HOSTS_MAX; i++) {
+		free(config->hosts[i]);
+		config->hosts[i] = NULL;
+	}
+	return n > 0 ? 0 : -EINVAL;
+}
+
+static int set_text(char **to, const char *value)
+{
+	free(*to);
+	*to = strdup(value);
+	return *to ? 0 : -ENOMEM;
+}
+
+static int set(struct config *c, const char *section, const char *key, const char *value)
+{
+	const struct {
+		const char *section, *key;
+		uint64_t *to;
+	} durations[] = {
+		{ "sync", "poll_min", &c->coherence.poll_min_ms },
+		{ "sync", "poll_max", &c->coherence.poll_max_ms },
+		{ "sync", "safety_poll", &c->coherence.safety_ms },
+		{ "channel", "dial", &c->live.dial_ms },
+		{ "channel", "join", &c->live.join_ms },
+		{ "channel", "backoff_min", &c->live.backoff_min_ms },
+		{ "channel", "backoff_max", &c->live.backoff_max_ms },
+		{ "channel", "stable", &c->live.stable_ms },
+	};
+
+	for (size_t i = 0; i < array_n(durations); i++)
+		if (strcmp(section, durations[i].section) == 0 &&
+		    strcmp(key, durations[i].key) == 0)
+			return config_parse_duration(value, durations[i].to);
+	if (strcmp(section, "sync") == 0 && strcmp(key, "crawl") == 0)
+		return parse_switch(value, &c->crawl);
+	if (strcmp(section, "cache") == 0 && strcmp(key, "size") == 0)
+		return config_parse_size(value, &c->cache_bytes);
+	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
+		return parse_hosts(value, c);
+	if (strcmp(section, "account") == 0 && strcmp(key, "client_id") == 0)
+		return set_text(&c->client_id, value);
+	if (strcmp(section, "account") == 0 && strcmp(key, "tenant") == 0)
+		return set_text(&c->tenant, value);
+	return -ENOENT;
+}
+
+static int on_entry(void *user, const char *section, const char *key, const char *value)
+{
+	struct parse *p = user;
+	int r = set(p->config, section, key, value);
+
+	if (r < 0 && !p->wrong[0])
+		snprintf(p->wrong, sizeof(p->wrong),
+			 r == -ENOENT ? "[%s] %s is not a setting" : "[%s] %s: \"%s\" is not valid",
+			 section, key, value);
+	return r == 0;
+}
+
+int config_load(int dir_fd, struct config *ret)
+{
+	struct config config = {
+		.crawl = true,
+		.cache_bytes = UINT64_C(10) << 30,
+		.coherence = coherence_defaults,
+	};
+	struct parse p = { .config = &config };
+	int fd = openat(dir_fd, file_name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	FILE *file;
+	int line;
+
+	config.hosts[0] = strdup(default_host);
+	if (fd < 0 && errno != ENOENT) {
+		log_error("%s: %s", file_name, strerror(errno));
+		config_fini(&config);
+		return -EINVAL;
+	}
+	if (fd >= 0) {
+		file = fdopen(fd, "r");
+		line = file ? ini_parse_file(file, on_entry, &p) : -1;
+		if (file)
+			fclose(file);
+		if (line != 0) {
+			log_error("%s, line %d: %s", file_name, line,
+				  p.wrong[0] ? p.wrong : "not \"key = value\" or \"[section]\"");
+			config_fini(&config);
+			return -EINVAL;
+		}
+	}
+	*ret = config;
+	ret->live.host_suffixes = (const char *const *)ret->hosts;
+	return 0;
+}
+
+void config_fini(struct config *config)
+{
+	free(config->client_id);
+	free(config->tenant);
+	for (size_t i = 0; i <= CONFIG_HOSTS_MAX; i++)
+		free(config->hosts[i]);
+	*config = (struct config){ 0 };
+}
