@@ -196,7 +196,7 @@ void control_free(struct control *control)
 {
 	if (!control)
 		return;
-	list_for_each(&control->clients, node)
+	list_for_each (&control->clients, node)
 		close_client(container_of(node, struct client, node));
 	uv_close((uv_handle_t *)&control->server, on_server_closed);
 	while (control->open_n > 0)

@@ -92,7 +92,9 @@ static int fill_account(const struct commands_options *o, const struct config *c
 static int run(struct login *login, const struct account *account)
 {
 	const struct auth_login_events events = {
-		.arg = login, .on_code = on_code, .on_done = on_done,
+		.arg = login,
+		.on_code = on_code,
+		.on_done = on_done,
 	};
 	struct auth_login *flow = NULL;
 	struct http *http = NULL;

@@ -21,8 +21,10 @@ int service_open(const char *name, struct service *ret)
 		r = account_load(dir, name, &account);
 	if (r < 0) {
 		if (r == -ENOENT || r == -EINVAL)
-			fprintf(stderr, "graphfs: account \"%s\" is not signed in; run: "
-					"graphfs login --account %s\n", name, name);
+			fprintf(stderr,
+				"graphfs: account \"%s\" is not signed in; run: "
+				"graphfs login --account %s\n",
+				name, name);
 		return r;
 	}
 	base = strdup(account.graph_url);
@@ -85,8 +87,10 @@ int service_find_drive(struct service *s, const char *drive, char **ret_id)
 	int r = graph_drive_path(drive, &path);
 
 	if (r < 0) {
-		fprintf(stderr, "graphfs: --drive %s: not one of me, drives/ID, groups/ID, "
-				"sites/ID, sites/SID/lists/LID, users/ID\n", drive);
+		fprintf(stderr,
+			"graphfs: --drive %s: not one of me, drives/ID, groups/ID, "
+			"sites/ID, sites/SID/lists/LID, users/ID\n",
+			drive);
 		return r;
 	}
 	r = graph_get_drive(s->graph, path, HTTP_PERSON, on_drive, &q, &call);

@@ -68,6 +68,8 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION;
 	conn->max_write = IO_MAX;
+	/* The mount option says the same; libfuse insists on both. */
+	conn->max_read = IO_MAX;
 	fs->is_ready = true;
 	fs->options.on_ready(fs->options.arg);
 }

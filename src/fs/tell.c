@@ -23,7 +23,6 @@ enum { SLICE_N = 128 };
 struct tell {
 	struct fuse_session *session;
 	struct notify_options options;
-	atomic_int root_fd; /* O_PATH of the mount's root */
 	atomic_bool has_no_epoch;
 };
 
@@ -35,30 +34,18 @@ int tell_new(struct fuse_session *session, const struct notify_options *options,
 		return -ENOMEM;
 	tell->session = session;
 	tell->options = *options;
-	tell->root_fd = -1;
 	*ret = tell;
 	return 0;
 }
 
 void tell_free(struct tell *tell)
 {
-	if (!tell)
-		return;
-	if (tell->root_fd >= 0)
-		close(tell->root_fd);
 	free(tell);
 }
 
 void tell_enter(struct tell *tell)
 {
-	int fd, none = -1;
-
 	replay_begin(tell->options.replay, NULL);
-	fd = open(tell->options.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		log_error("the mount cannot be opened for its own replays: %s", strerror(errno));
-	else if (!atomic_compare_exchange_strong(&tell->root_fd, &none, fd))
-		close(fd);
 }
 
 /* --- invalidations; what the kernel does not know is no error --- */
@@ -86,10 +73,11 @@ void tell_drop_pages(struct tell *tell, uint64_t ino)
 
 /* --- replays --- */
 
-/* The directory as the kernel has it now; walks from the root without following anything. */
+/* The directory as the kernel has it now; walks from the root without following anything. Nothing
+ * is kept open between changes: that would make the mount busy for umount. */
 static int open_dir(struct tell *tell, const char *path)
 {
-	int at = fcntl(tell->root_fd, F_DUPFD_CLOEXEC, 3);
+	int at = open(tell->options.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_free char *copy = strdup(path);
 	char *rest = copy, *name;
 

@@ -1,0 +1,361 @@
+#define LOG_MODULE "mount"
+#include "commands.h"
+
+#include "log.h"
+#include "mounted.h"
+#include "notify.h"
+#include "paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+struct mount {
+	struct mounted m;
+	const struct commands_options *o;
+	char *path;
+	int ready_fd; /* the parent waits at its other end; -1 in the foreground */
+	uv_signal_t signals[2];
+	int signals_open;
+};
+
+/* --- status --- */
+
+static struct json_object *time_of(int64_t s)
+{
+	char text[32];
+	struct tm tm;
+	time_t t = (time_t)s;
+
+	if (s == 0)
+		return NULL;
+	gmtime_r(&t, &tm);
+	strftime(text, sizeof(text), "%FT%TZ", &tm);
+	return json_object_new_string(text);
+}
+
+static struct json_object *channel_of(const struct drive_status *s)
+{
+	struct json_object *channel = json_object_new_object();
+
+	json_object_object_add(channel, "url_host",
+			       s->url_host[0] ? json_object_new_string(s->url_host) : NULL);
+	json_object_object_add(channel, "connected_since", time_of(s->connected_since_s));
+	json_object_object_add(channel, "last_notification", time_of(s->last_notification_s));
+	return channel;
+}
+
+static void add_number(struct json_object *obj, const char *key, uint64_t value)
+{
+	json_object_object_add(obj, key, json_object_new_int64((int64_t)value));
+}
+
+static void add_kernel(struct mount *mount, struct json_object *status)
+{
+	struct json_object *kernel = json_object_new_object();
+	struct fs *fs = mount->m.fs;
+	struct notify_stats n = { 0 };
+	unsigned parked = 0;
+
+	if (fs) {
+		fs_get_stats(fs, &n, &parked);
+		add_number(kernel, "requests", fs_requests_n(fs));
+	}
+	add_number(kernel, "replays", n.replays_n);
+	add_number(kernel, "fallbacks", n.fallbacks_n);
+	add_number(kernel, "bulk_invalidations", n.bulks_n);
+	add_number(kernel, "parked", parked);
+	json_object_object_add(status, "kernel", kernel);
+}
+
+static struct json_object *on_control(void *arg, const char *command)
+{
+	struct mount *mount = arg;
+	struct json_object *status, *cache;
+	struct content_stats content;
+	struct tree_stats tree = { 0 };
+	struct drive_status s;
+
+	if (strcmp(command, "status") != 0)
+		return NULL;
+	drive_get_status(mount->m.drive, &s);
+	content_get_stats(mount->m.content, &content);
+	if (tree_get_stats(mount->m.tree, &tree) < 0)
+		log_warn("the tree's size cannot be told");
+	status = json_object_new_object();
+	json_object_object_add(status, "mountpoint", json_object_new_string(mount->path));
+	json_object_object_add(status, "state", json_object_new_string(s.state));
+	json_object_object_add(status, "reason", json_object_new_string(s.reason));
+	json_object_object_add(status, "channel", channel_of(&s));
+	json_object_object_add(status, "last_delta", time_of(s.last_delta_s));
+	add_number(status, "items", tree.items);
+	json_object_object_add(status, "crawling", json_object_new_boolean(s.is_crawling));
+	cache = json_object_new_object();
+	add_number(cache, "bytes", content.cached_bytes);
+	add_number(cache, "files", content.cached_files);
+	add_number(cache, "in_flight", content.in_flight_n);
+	json_object_object_add(status, "cache", cache);
+	add_kernel(mount, status);
+	add_number(status, "pid", (uint64_t)getpid());
+	return status;
+}
+
+/* --- the filesystem's questions --- */
+
+static uint64_t lease_ms(void *arg)
+{
+	struct mount *mount = arg;
+
+	return drive_lease_ms(mount->m.drive);
+}
+
+static void get_space(void *arg, struct fs_space *ret)
+{
+	struct mount *mount = arg;
+	struct drive_quota quota;
+
+	drive_get_quota(mount->m.drive, &quota);
+	*ret = (struct fs_space){ .total = quota.has_quota ? quota.total : 0,
+				  .free = quota.remaining };
+}
+
+static void on_fs_ready(void *arg)
+{
+	struct mount *mount = arg;
+
+	log_info("%s is mounted", mount->path);
+	if (mount->ready_fd >= 0 && write(mount->ready_fd, "0", 1) != 1)
+		log_warn("nobody waits for the mount");
+}
+
+/* --- signals --- */
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct mount *mount = handle->data;
+	struct fs *fs = mount->m.fs;
+
+	log_info("%s: unmounting", strsignal(number));
+	if (fs)
+		fs_stop(fs);
+}
+
+static void on_signal_closed(uv_handle_t *handle)
+{
+	struct mount *mount = handle->data;
+
+	mount->signals_open--;
+}
+
+static void watch_signals(struct mount *mount)
+{
+	static const int numbers[] = { SIGTERM, SIGINT };
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < array_n(numbers); i++) {
+		uv_signal_init(loop_uv(mount->m.service.loop), &mount->signals[i]);
+		mount->signals[i].data = mount;
+		mount->signals_open++;
+		uv_signal_start(&mount->signals[i], on_signal, numbers[i]);
+	}
+}
+
+static void unwatch_signals(struct mount *mount)
+{
+	int n = mount->signals_open;
+
+	for (int i = 0; i < n; i++)
+		uv_close((uv_handle_t *)&mount->signals[i], on_signal_closed);
+	while (mount->signals_open > 0)
+		loop_run_once(mount->m.service.loop);
+}
+
+/* --- the mount --- */
+
+/* One daemon for each state directory: the lock lasts as long as the process. */
+static int lock(int state_fd)
+{
+	int fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return 0; /* stays open on purpose */
+	close(fd);
+	log_error("this drive is mounted already by another graphfs of this account");
+	return -EBUSY;
+}
+
+static int open_dirs(const struct commands_options *o, int *ret_state, int *ret_cache)
+{
+	auto_free char *text = NULL;
+	char name[17];
+	int r;
+
+	if (asprintf(&text, "%s/%s", o->account, o->drive) < 0) {
+		text = NULL;
+		return -ENOMEM;
+	}
+	paths_hash(text, name);
+	r = paths_open(PATHS_STATE, o->state_dir, name, ret_state);
+	return r < 0 ? r : paths_open(PATHS_CACHE, o->cache_dir, name, ret_cache);
+}
+
+static int make_fs(struct mount *mount)
+{
+	auto_free char *name = NULL;
+	mode_t mask = umask(077);
+	struct fs *fs;
+	int r;
+
+	if (asprintf(&name, "graphfs#%s", mount->o->drive) < 0) {
+		name = NULL;
+		return -ENOMEM;
+	}
+	r = fs_new(
+		&(struct fs_options){
+			.tree = mount->m.tree,
+			.inodes = mount->m.inodes,
+			.content = mount->m.content,
+			.listing = drive_listing(mount->m.drive),
+			.mountpoint = mount->path,
+			.name = name,
+			.fuse_options = mount->o->fuse_options,
+			.uid = geteuid(),
+			.gid = getegid(),
+			.umask = mask,
+			.arg = mount,
+			.lease_ms = lease_ms,
+			.get_space = get_space,
+			.on_ready = on_fs_ready,
+		},
+		&fs);
+	if (r == 0)
+		mount->m.fs = fs;
+	return r;
+}
+
+static int open_control(struct mount *mount)
+{
+	auto_close int dir = -1;
+	char hash[17], name[32];
+	int r = paths_open(PATHS_RUNTIME, NULL, NULL, &dir);
+
+	if (r < 0)
+		return r;
+	paths_hash(mount->path, hash);
+	snprintf(name, sizeof(name), "%s.sock", hash);
+	/* Kept open: the socket's path goes through it. */
+	return control_new(mount->m.service.loop, take_fd(&dir), name, on_control, mount,
+			   &mount->m.control);
+}
+
+static int serve(struct mount *mount)
+{
+	auto_close int state = -1;
+	auto_close int cache = -1;
+	int r = open_dirs(mount->o, &state, &cache);
+
+	if (r == 0)
+		r = lock(state);
+	if (r == 0)
+		r = mounted_open(&mount->m, mount->o->account, mount->o->drive, state, cache);
+	if (r == 0) {
+		r = mounted_start(&mount->m);
+		if (r < 0)
+			log_error("the drive cannot be used: %s", mount->m.ready_text);
+	}
+	if (r == 0)
+		r = make_fs(mount);
+	if (r == 0)
+		r = open_control(mount);
+	if (r == 0) {
+		watch_signals(mount);
+		r = mounted_run_loop(&mount->m);
+	}
+	if (r == 0)
+		r = fs_run(mount->m.fs);
+	if (mount->m.has_loop_thread) {
+		loop_stop(mount->m.service.loop);
+		pthread_join(mount->m.loop_thread, NULL);
+		mount->m.has_loop_thread = false;
+	}
+	if (mount->signals_open)
+		unwatch_signals(mount);
+	mounted_close(&mount->m);
+	return r;
+}
+
+static void harden(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	/* Tokens are in this process' memory. */
+	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)prctl(PR_SET_DUMPABLE, 0);
+}
+
+/* The parent: waits until the mount answers; what goes wrong before is printed by the child. */
+static int wait_for_child(int fd)
+{
+	char byte;
+
+	return read(fd, &byte, 1) == 1 ? 0 : 1;
+}
+
+static void go_to_background(struct mount *mount)
+{
+	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)setsid();
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		dup2(null, STDOUT_FILENO);
+	}
+	if (chdir("/") < 0)
+		log_warn("the working directory stays busy");
+}
+
+int mount_command(const struct commands_options *o)
+{
+	struct mount mount = { .o = o, .ready_fd = -1 };
+	auto_close int config_dir = -1;
+	int r = paths_absolute(o->operand, &mount.path);
+
+	if (r < 0) {
+		fprintf(stderr, "graphfs: %s: %s\n", o->operand, strerror(-r));
+		return 1;
+	}
+	if (paths_open(PATHS_CONFIG, NULL, NULL, &config_dir) < 0 ||
+	    config_load(config_dir, &mount.m.config) < 0)
+		return 1;
+	/* Moved with the struct: the pointers lead into it. */
+	mount.m.config.live.host_suffixes = (const char *const *)mount.m.config.hosts;
+	harden();
+	if (!o->foreground) {
+		int fds[2];
+		pid_t pid;
+
+		if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+			return 1;
+		if (pid > 0) {
+			close(fds[1]);
+			return wait_for_child(fds[0]);
+		}
+		close(fds[0]);
+		mount.ready_fd = fds[1];
+		go_to_background(&mount);
+	}
+	r = serve(&mount);
+	free(mount.path);
+	if (r < 0)
+		fprintf(stderr, "graphfs: cannot mount: %s\n", strerror(-r));
+	return r == 0 ? 0 : 1;
+}

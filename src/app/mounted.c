@@ -1,0 +1,267 @@
+#define LOG_MODULE "graphfs"
+#include "mounted.h"
+
+#include "change.h"
+#include "fetch.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char id_file[] = "drive_id", tree_file[] = "tree.db";
+enum { ID_MAX = 512 };
+
+/* --- which drive: asked once, so that the next mount needs no service --- */
+
+static char *read_id(int dir)
+{
+	auto_close int fd = openat(dir, id_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char text[ID_MAX + 1];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, ID_MAX);
+
+	return n > 0 ? strndup(text, (size_t)n) : NULL;
+}
+
+static int save_id(int dir, const char *id)
+{
+	auto_close int fd =
+		openat(dir, id_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 || write(fd, id, strlen(id)) != (ssize_t)strlen(id))
+		return -EIO;
+	return 0;
+}
+
+static int find_id(struct mounted *m, const char *drive, int state_fd)
+{
+	int r;
+
+	m->drive_id = read_id(state_fd);
+	if (m->drive_id)
+		return 0;
+	r = service_find_drive(&m->service, drive, &m->drive_id);
+	return r < 0 ? r : save_id(state_fd, m->drive_id);
+}
+
+/* The tree is what the service can tell again: a damaged or foreign one is replaced. */
+static int open_tree(struct mounted *m, int state_fd)
+{
+	int r = tree_open(state_fd, tree_file, m->drive_id, &m->tree);
+
+	if (r != -EUCLEAN && r != -EPROTO && r != -EXDEV)
+		return r;
+	log_warn("the stored tree cannot be used (%s): beginning anew", strerror(-r));
+	r = tree_discard(state_fd, tree_file);
+	return r < 0 ? r : tree_open(state_fd, tree_file, m->drive_id, &m->tree);
+}
+
+static int open_cache(struct mounted *m, int cache_fd)
+{
+	auto_free char *epoch = NULL;
+	int r;
+
+	if (cache_fd < 0)
+		return 0;
+	r = tree_kv_get(m->tree, TREE_KV_EPOCH, &epoch);
+	if (r == 0)
+		r = cache_new(cache_fd, epoch, m->config.cache_bytes, &m->cache);
+	if (r < 0) {
+		log_warn("nothing will be cached: %s", strerror(-r));
+		m->cache = NULL;
+	}
+	return 0;
+}
+
+/* --- what the parts tell each other --- */
+
+static bool dir_known(void *arg, uint64_t ino)
+{
+	struct mounted *m = arg;
+
+	return inodes_is_dir_known(m->inodes, ino);
+}
+
+static bool file_open(void *arg, uint64_t ino)
+{
+	struct mounted *m = arg;
+
+	return content_is_open(m->content, ino);
+}
+
+static void on_changes(void *arg, struct change_set *set)
+{
+	struct mounted *m = arg;
+	struct change_set *more = NULL;
+	struct fs *fs = m->fs;
+
+	if (content_after_commit(m->content, &more) < 0)
+		log_error("open files cannot be told from the new version");
+	change_set_append(&set, more);
+	if (set && fs)
+		fs_push_changes(fs, set);
+	else
+		change_set_free(set);
+}
+
+static void on_revoke(void *arg)
+{
+	struct mounted *m = arg;
+	struct fs *fs = m->fs;
+
+	if (fs)
+		fs_push_all(fs);
+}
+
+static void on_ready(void *arg, int error, const char *text)
+{
+	struct mounted *m = arg;
+
+	m->ready_error = error;
+	snprintf(m->ready_text, sizeof(m->ready_text), "%s", text);
+	loop_stop(m->service.loop);
+}
+
+static void on_offline(void *arg, bool offline)
+{
+	struct mounted *m = arg;
+
+	content_set_reachable(m->content, !offline);
+}
+
+static void on_version_changed(void *arg, uint64_t ino)
+{
+	struct mounted *m = arg;
+
+	drive_look(m->drive);
+}
+
+static void on_live(void *arg, enum live_event event, const char *reason)
+{
+	struct mounted *m = arg;
+
+	m->on_live(m->watch_arg, event, reason);
+}
+
+static void on_page(void *arg, const struct item_page *page)
+{
+	struct mounted *m = arg;
+
+	m->on_page(m->watch_arg, page);
+}
+
+static int make_content(struct mounted *m)
+{
+	const struct fetch_source source = fetch_source_graph(m->service.graph);
+
+	return content_new(
+		&(struct content_options){
+			.loop = m->service.loop,
+			.store_lane = m->store,
+			.tree = m->tree,
+			.inodes = m->inodes,
+			.cache = m->cache,
+			.drive_id = m->drive_id,
+			.source = &source,
+			.on_version_changed = on_version_changed,
+			.arg = m,
+		},
+		&m->content);
+}
+
+static int make_drive(struct mounted *m)
+{
+	const struct drive_options options = {
+		.coherence = m->config.coherence,
+		.live = m->config.live,
+		.crawl = m->config.crawl && !m->on_page,
+	};
+
+	return drive_new(m->service.loop, m->store, m->service.graph, m->service.ws, m->tree,
+			 m->drive_id, &options,
+			 &(struct drive_events){
+				 .arg = m,
+				 .on_changes = on_changes,
+				 .on_revoke = on_revoke,
+				 .on_ready = on_ready,
+				 .on_offline = on_offline,
+				 .on_live = m->on_live ? on_live : NULL,
+				 .on_page = m->on_page ? on_page : NULL,
+			 },
+			 &m->drive);
+}
+
+int mounted_open(struct mounted *m, const char *account, const char *drive, int state_fd,
+		 int cache_fd)
+{
+	int r = service_open(account, &m->service);
+
+	if (r == 0)
+		r = find_id(m, drive, state_fd);
+	if (r == 0)
+		r = lane_new(m->service.loop, "store", 1, &m->store);
+	if (r == 0)
+		r = open_tree(m, state_fd);
+	if (r == 0)
+		r = open_cache(m, cache_fd);
+	if (r == 0)
+		r = inodes_new(&m->inodes);
+	if (r == 0)
+		r = make_content(m);
+	if (r == 0)
+		r = make_drive(m);
+	if (r < 0)
+		return r;
+	tree_set_guard(m->tree, &(struct tree_guard){
+					.arg = m, .dir_known = dir_known, .file_open = file_open });
+	return 0;
+}
+
+int mounted_start(struct mounted *m)
+{
+	int r;
+
+	m->ready_error = -EINPROGRESS;
+	drive_start(m->drive);
+	r = m->ready_error == -EINPROGRESS ? loop_run(m->service.loop) : 0;
+	return r < 0 ? r : m->ready_error;
+}
+
+static void *run_loop(void *arg)
+{
+	struct mounted *m = arg;
+
+	return (void *)(intptr_t)loop_run(m->service.loop);
+}
+
+int mounted_run_loop(struct mounted *m)
+{
+	int r = pthread_create(&m->loop_thread, NULL, run_loop, m);
+
+	m->has_loop_thread = r == 0;
+	return -r;
+}
+
+void mounted_close(struct mounted *m)
+{
+	struct fs *fs = m->fs;
+
+	if (m->has_loop_thread) {
+		loop_stop(m->service.loop);
+		pthread_join(m->loop_thread, NULL);
+	}
+	control_free(m->control);
+	drive_free(m->drive);
+	content_free(m->content);
+	lane_free(m->store);
+	m->fs = NULL;
+	fs_free(fs);
+	cache_free(m->cache);
+	tree_free(m->tree);
+	inodes_free(m->inodes);
+	if (m->service.loop)
+		service_close(&m->service);
+	free(m->drive_id);
+	config_fini(&m->config);
+}
