@@ -217,14 +217,28 @@ static int start_notifier(struct fs *fs)
 	return r;
 }
 
-/* The threads of the session wait in read(2): one request wakes one of them, which sees the flag
- * and ends the others. */
-static void end_session(struct fs *fs)
+static void *poke(void *arg)
 {
+	auto_free char *path = arg;
 	struct statvfs st;
 
+	(void)statvfs(path, &st);
+	return NULL;
+}
+
+/* The threads of the session wait in read(2): one request wakes one of them, which sees the flag
+ * and ends the others. It may never be answered (libfuse drops what it reads after the flag is
+ * set), so it is asked by a thread that nobody waits for; the end of the connection frees it. */
+static void end_session(struct fs *fs)
+{
+	char *path = strdup(fs->options.mountpoint);
+	pthread_t thread;
+
 	fuse_session_exit(fs->session);
-	(void)statvfs(fs->options.mountpoint, &st);
+	if (path && pthread_create(&thread, NULL, poke, path) == 0)
+		pthread_detach(thread);
+	else
+		free(path);
 }
 
 int fs_run(struct fs *fs)
