@@ -120,7 +120,10 @@ static void on_ready(void *arg, int error, const char *text)
 
 	m->ready_error = error;
 	snprintf(m->ready_text, sizeof(m->ready_text), "%s", text);
-	loop_stop(m->service.loop);
+	/* A tree that is known already is ready before the loop runs; a stop would then end the run
+	 * that serves the mount. */
+	if (m->is_waiting)
+		loop_stop(m->service.loop);
 }
 
 static void on_offline(void *arg, bool offline)
@@ -224,7 +227,11 @@ int mounted_start(struct mounted *m)
 
 	m->ready_error = -EINPROGRESS;
 	drive_start(m->drive);
-	r = m->ready_error == -EINPROGRESS ? loop_run(m->service.loop) : 0;
+	if (m->ready_error != -EINPROGRESS)
+		return m->ready_error;
+	m->is_waiting = true;
+	r = loop_run(m->service.loop);
+	m->is_waiting = false;
 	return r < 0 ? r : m->ready_error;
 }
 

@@ -32,6 +32,7 @@ struct mounted {
 	_Atomic(struct fs *) fs;
 	pthread_t loop_thread;
 	bool has_loop_thread;
+	bool is_waiting; /* mounted_start() runs the loop */
 	int ready_error;
 	char ready_text[200];
 	/* For watch; const after mounted_open(). */

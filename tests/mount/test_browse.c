@@ -127,7 +127,7 @@ static void test_attributes(void **state)
 
 	assert_int_equal(stat(harness_path(&h, "%s", path), &st), 0);
 	assert_true(S_ISREG(st.st_mode));
-	assert_int_equal(st.st_size, 47);
+	assert_int_equal(st.st_size, 45);
 	assert_int_equal(st.st_uid, getuid());
 	assert_int_equal(stat(harness_path(&h, "nothing here"), &st), -1);
 	assert_int_equal(errno, ENOENT);

@@ -172,7 +172,7 @@ static void edit(struct world *w, int at)
 {
 	if (!w->t[at].dir)
 		w->t[at].content++;
-	w->t[at].mtime_s += world_random(w, 3) - 1;
+	w->t[at].mtime_s += (int64_t)world_random(w, 3) - 1;
 	touch(w, at);
 }
 
