@@ -1,11 +1,11 @@
 #include "commands.h"
 
 #include "clock.h"
+#include "fs.h"
 #include "paths.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -13,24 +13,6 @@
 #include <sys/wait.h>
 
 enum { WAIT_MS = 10000, LOOK_MS = 20 };
-
-static bool is_mounted(const char *path)
-{
-	FILE *f = fopen("/proc/self/mounts", "re");
-	char line[8192];
-	bool found = false;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		char *save, *source = strtok_r(line, " ", &save);
-		char *target = strtok_r(NULL, " ", &save), *type = strtok_r(NULL, " ", &save);
-
-		if (source && target && type && strcmp(target, path) == 0)
-			found = strcmp(type, "fuse.graphfs") == 0;
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
 
 static int run_helper(const char *path)
 {
@@ -52,7 +34,7 @@ int umount_command(const struct commands_options *o)
 	uint64_t until = clock_mono_ms() + WAIT_MS;
 	int r = paths_absolute(o->operand, &path);
 
-	if (r < 0 || !is_mounted(path)) {
+	if (r < 0 || !fs_is_mounted(path)) {
 		fprintf(stderr, "graphfs: %s: no graphfs mount\n", o->operand);
 		return 1;
 	}
@@ -62,7 +44,7 @@ int umount_command(const struct commands_options *o)
 			r == -EBUSY ? "something is still open there" : strerror(-r));
 		return 1;
 	}
-	while (is_mounted(path) && clock_mono_ms() < until)
+	while (fs_is_mounted(path) && clock_mono_ms() < until)
 		poll(NULL, 0, LOOK_MS);
-	return is_mounted(path) ? 1 : 0;
+	return fs_is_mounted(path) ? 1 : 0;
 }

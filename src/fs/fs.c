@@ -25,7 +25,7 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 /* --- the mount point --- */
 
-static bool is_our_dead_mount(const char *path)
+bool fs_is_mounted(const char *path)
 {
 	FILE *f = fopen("/proc/self/mounts", "re");
 	char line[8192];
@@ -66,7 +66,7 @@ static int check_mountpoint(const char *path)
 	int r;
 
 	if (stat(path, &st) < 0 && errno == ENOTCONN) {
-		if (!is_our_dead_mount(path)) {
+		if (!fs_is_mounted(path)) {
 			log_error("%s: a dead mount of another filesystem is in the way", path);
 			return -EBUSY;
 		}
@@ -86,7 +86,7 @@ static int check_mountpoint(const char *path)
 		log_error("%s: not a directory", path);
 		return -ENOTDIR;
 	}
-	if (is_our_dead_mount(path)) {
+	if (fs_is_mounted(path)) {
 		log_error("%s: graphfs is mounted there already", path);
 		return -EBUSY;
 	}

@@ -41,6 +41,9 @@ struct fs_options {
 	void (*on_ready)(void *arg);                        /* the mount answers; a FUSE thread */
 };
 
+/* Is a graphfs, alive or dead, the topmost mount on this absolute path? Any thread. */
+bool fs_is_mounted(const char *path);
+
 /* Mounts. -EINVAL options, -ENOTEMPTY and others: the mount point; a log line says what. A dead
  * mount of an earlier daemon on it is taken away first. */
 must_check int fs_new(const struct fs_options *options, struct fs **ret);
