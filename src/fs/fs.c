@@ -60,12 +60,21 @@ static int take_away(const char *path)
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -EPERM;
 }
 
+/* The daemon behind a mount is gone. Not by stat(2): the kernel answers that from its caches, which
+ * are good for an hour; statfs(2) always asks. */
+static bool is_dead(const char *path)
+{
+	struct statvfs st;
+
+	return statvfs(path, &st) < 0 && errno == ENOTCONN;
+}
+
 static int check_mountpoint(const char *path)
 {
 	struct stat st;
 	int r;
 
-	if (stat(path, &st) < 0 && errno == ENOTCONN) {
+	if (is_dead(path)) {
 		if (!fs_is_mounted(path)) {
 			log_error("%s: a dead mount of another filesystem is in the way", path);
 			return -EBUSY;

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -209,8 +210,11 @@ void harness_config(struct harness *h, const char *ini)
 static bool answers(const struct harness *h)
 {
 	struct stat st, above;
+	struct statvfs fs;
 
-	return stat(h->dir, &above) == 0 && stat(h->mnt, &st) == 0 && st.st_dev != above.st_dev;
+	/* A dead mount's attributes may still be cached; statfs(2) always asks the daemon. */
+	return stat(h->dir, &above) == 0 && stat(h->mnt, &st) == 0 && st.st_dev != above.st_dev &&
+	       statvfs(h->mnt, &fs) == 0;
 }
 
 void harness_mount(struct harness *h, const char *const *extra_args)
