@@ -153,7 +153,7 @@ int config_load(int dir_fd, struct config *ret)
 		file = fdopen(fd, "r");
 		line = file ? ini_parse_file(file, on_entry, &p) : -1;
 		if (file)
-			fclose(file);
+			(void)fclose(file);
 		if (line != 0) {
 			log_error("%s, line %d: %s", file_name, line,
 				  p.wrong[0] ? p.wrong : "not \"key = value\" or \"[section]\"");

@@ -29,7 +29,7 @@ static void on_code(void *arg, const char *url, const char *code)
 {
 	printf("To sign in, open %s and enter the code %s\n", url, code);
 	printf("Do this only if you started the sign-in yourself. Waiting ...\n");
-	fflush(stdout);
+	(void)fflush(stdout);
 }
 
 static void on_done(void *arg, int error, const char *text, const struct account *account)

@@ -62,16 +62,16 @@ static const struct option long_options[] = {
 
 static int usage(FILE *to, int status)
 {
-	fputs("usage: graphfs login [--account NAME] [--client-id ID] [--tenant T]\n"
-	      "                     [--graph-url URL] [--login-url URL] [--ca-file PEM]\n"
-	      "       graphfs mount [-f] [--account NAME] [--drive DRIVE] [--cache-dir DIR]\n"
-	      "                     [--state-dir DIR] [-o OPTIONS] MOUNTPOINT\n"
-	      "       graphfs umount MOUNTPOINT\n"
-	      "       graphfs watch [--json] [--account NAME] [--drive DRIVE]\n"
-	      "       graphfs status [--json] [MOUNTPOINT]\n"
-	      "DRIVE: me (default), drives/ID, groups/ID, sites/ID, sites/SID/lists/LID, "
-	      "users/ID\n",
-	      to);
+	(void)fputs("usage: graphfs login [--account NAME] [--client-id ID] [--tenant T]\n"
+		    "                     [--graph-url URL] [--login-url URL] [--ca-file PEM]\n"
+		    "       graphfs mount [-f] [--account NAME] [--drive DRIVE] [--cache-dir DIR]\n"
+		    "                     [--state-dir DIR] [-o OPTIONS] MOUNTPOINT\n"
+		    "       graphfs umount MOUNTPOINT\n"
+		    "       graphfs watch [--json] [--account NAME] [--drive DRIVE]\n"
+		    "       graphfs status [--json] [MOUNTPOINT]\n"
+		    "DRIVE: me (default), drives/ID, groups/ID, sites/ID, sites/SID/lists/LID, "
+		    "users/ID\n",
+		    to);
 	return status;
 }
 

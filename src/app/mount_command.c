@@ -37,7 +37,7 @@ static struct json_object *time_of(int64_t s)
 	if (s == 0)
 		return NULL;
 	gmtime_r(&t, &tm);
-	strftime(text, sizeof(text), "%FT%TZ", &tm);
+	(void)strftime(text, sizeof(text), "%FT%TZ", &tm);
 	return json_object_new_string(text);
 }
 
@@ -158,7 +158,7 @@ static void watch_signals(struct mount *mount)
 {
 	static const int numbers[] = { SIGTERM, SIGINT };
 
-	signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < array_n(numbers); i++) {
 		uv_signal_init(loop_uv(mount->m.service.loop), &mount->signals[i]);
 		mount->signals[i].data = mount;

@@ -133,7 +133,6 @@ int paths_absolute(const char *path, char **ret)
 {
 	auto_free char *copy = NULL, *parent = NULL;
 	char *real = realpath(path, NULL), *slash;
-	size_t len = strlen(path);
 
 	if (real) {
 		*ret = real;
@@ -147,7 +146,7 @@ int paths_absolute(const char *path, char **ret)
 		copy = NULL;
 	if (!copy)
 		return -ENOMEM;
-	for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
+	for (size_t len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
 		copy[len - 1] = '\0';
 	slash = strrchr(copy, '/');
 	*slash = '\0';

@@ -19,7 +19,7 @@ int service_open(const char *name, struct service *ret)
 
 	if (r == 0)
 		r = account_load(dir, name, &account);
-	if (r < 0) {
+	if (r) {
 		if (r == -ENOENT || r == -EINVAL)
 			fprintf(stderr,
 				"graphfs: account \"%s\" is not signed in; run: "

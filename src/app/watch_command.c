@@ -23,7 +23,7 @@ static void put_line(const struct watch *w, const char *event, const char *key, 
 
 	if (!w->json) {
 		printf("%s%s%s\n", event, value[0] ? " " : "", value);
-		fflush(stdout);
+		(void)fflush(stdout);
 		return;
 	}
 	line = json_object_new_object();
@@ -33,7 +33,7 @@ static void put_line(const struct watch *w, const char *event, const char *key, 
 	if (id)
 		json_object_object_add(line, "id", json_object_new_string(id));
 	printf("%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
-	fflush(stdout);
+	(void)fflush(stdout);
 	json_object_put(line);
 }
 

@@ -108,7 +108,7 @@ static size_t put_prefix(char *line, size_t size, enum log_level level, const ch
 		return (size_t)snprintf(line, size, "%s%s: ", levels[level].priority, module);
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);
-	strftime(when, sizeof(when), "%F %T", &tm);
+	(void)strftime(when, sizeof(when), "%F %T", &tm);
 	return (size_t)snprintf(line, size, "%s.%03ld %s %s: ", when, now.tv_nsec / 1000000,
 				levels[level].name, module);
 }

@@ -39,7 +39,7 @@ bool fs_is_mounted(const char *path)
 			found = strcmp(type, "fuse.graphfs") == 0;
 	}
 	if (f)
-		fclose(f);
+		(void)fclose(f);
 	return found;
 }
 

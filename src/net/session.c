@@ -55,7 +55,7 @@ static void end(struct session *s, const char *fmt, ...)
 		return;
 	s->is_over = true;
 	va_start(ap, fmt);
-	vsnprintf(s->reason, sizeof(s->reason), fmt, ap);
+	(void)vsnprintf(s->reason, sizeof(s->reason), fmt, ap);
 	va_end(ap);
 	loop_timer_disarm(&s->deadline);
 	loop_timer_disarm(&s->ping);

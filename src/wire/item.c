@@ -15,7 +15,7 @@ static int bad(struct item_problem *problem, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(problem->text, sizeof(problem->text), fmt, ap);
+	(void)vsnprintf(problem->text, sizeof(problem->text), fmt, ap);
 	va_end(ap);
 	return -EBADMSG;
 }

@@ -73,7 +73,7 @@ static void add_variable(struct harness *h, size_t *n, const char *name, const c
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(value, sizeof(value), fmt, ap);
+	(void)vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
 	assert_true(*n < sizeof(h->environment) / sizeof(h->environment[0]) - 1);
 	assert_true(asprintf(&h->environment[*n], "%s=%s", name, value) >= 0);
@@ -203,8 +203,8 @@ void harness_config(struct harness *h, const char *ini)
 	snprintf(path, sizeof(path), "%s/config/graphfs/config", h->dir);
 	f = fopen(path, "w");
 	assert_non_null(f);
-	fputs(ini, f);
-	fclose(f);
+	(void)fputs(ini, f);
+	(void)fclose(f);
 }
 
 static bool answers(const struct harness *h)
@@ -314,7 +314,7 @@ const char *harness_path(const struct harness *h, const char *fmt, ...)
 	int n = snprintf(path, sizeof(paths[0]), "%s/", h->mnt);
 
 	va_start(ap, fmt);
-	vsnprintf(path + n, sizeof(paths[0]) - (size_t)n, fmt, ap);
+	(void)vsnprintf(path + n, sizeof(paths[0]) - (size_t)n, fmt, ap);
 	va_end(ap);
 	return path;
 }
@@ -370,9 +370,9 @@ char *harness_sh_output(struct harness *h, int *ret_status, const char *fmt, ...
 	va_end(ap);
 	close(fds[1]);
 	while ((n = read(fds[0], chunk, sizeof(chunk))) > 0)
-		fwrite(chunk, 1, (size_t)n, f);
+		(void)fwrite(chunk, 1, (size_t)n, f);
 	close(fds[0]);
-	fclose(f);
+	(void)fclose(f);
 	waitpid(pid, &status, 0);
 	if (ret_status)
 		*ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128;

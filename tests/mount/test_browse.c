@@ -90,7 +90,7 @@ static void test_seeking(void **state)
 		f = fopen(out, "w");
 		assert_non_null(f);
 		assert_int_equal(fwrite(piece, 1, sizeof(piece), f), PIECE_BYTES);
-		fclose(f);
+		(void)fclose(f);
 	}
 	close(fd);
 	assert_true(

@@ -78,7 +78,7 @@ static bool holds(const char *path, const char *text)
 	size_t n = f ? fread(data, 1, sizeof(data) - 1, f) : 0;
 
 	if (f)
-		fclose(f);
+		(void)fclose(f);
 	return f && n == strlen(text) && strcmp(data, text) == 0;
 }
 

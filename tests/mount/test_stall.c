@@ -63,7 +63,7 @@ static void wait_for_exec(pid_t pid)
 		bool is_cat = f && fgets(name, sizeof(name), f) && strcmp(name, "cat\n") == 0;
 
 		if (f)
-			fclose(f);
+			(void)fclose(f);
 		if (is_cat)
 			return;
 		harness_nap();

@@ -191,8 +191,8 @@ static void say_hello(struct sim *s, const struct options *o)
 	simjson_format(&line, ",\"admin\":\"%s/admin\"", s->base[SIMPORT_ADMIN]);
 	simjson_str(&line, "ca", o->tls_dir ? o->ca_path : NULL);
 	simjson_text(&line, "}\n");
-	fputs(line.data, stdout);
-	fflush(stdout);
+	(void)fputs(line.data, stdout);
+	(void)fflush(stdout);
 	simjson_fini(&line);
 }
 
@@ -204,12 +204,12 @@ int main(int argc, char **argv)
 
 	init_sim(&s);
 	if (!parse_options(argc, argv, &o, &s)) {
-		fputs(usage, stderr);
+		(void)fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
 	if (o.ends_with_parent)
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-	signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGPIPE, SIG_IGN);
 	if (start(&s, &o) < 0)
 		return EXIT_FAILURE;
 	woken = s.serve.context;

@@ -17,7 +17,7 @@ void sim_violation(struct sim *s, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "graphsim: violation: %s\n", line);
 	if (s->violation_n < SIM_VIOLATIONS_MAX) {

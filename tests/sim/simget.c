@@ -110,7 +110,7 @@ static void last_modified(struct simreply *reply, int64_t mtime_ms)
 	char text[64];
 
 	gmtime_r(&s, &tm);
-	strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
+	(void)strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	simhttp_header(reply, "Last-Modified", "%s", text);
 }
 

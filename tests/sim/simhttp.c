@@ -248,7 +248,7 @@ void simhttp_header(struct simreply *r, const char *name, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(value, sizeof(value), fmt, ap);
+	(void)vsnprintf(value, sizeof(value), fmt, ap);
 	va_end(ap);
 	simjson_format(&r->heads, "%s: %s\r\n", name, value);
 }

@@ -8,7 +8,7 @@
 static void *or_end(void *ptr)
 {
 	if (!ptr) {
-		fputs("graphsim: out of memory\n", stderr);
+		(void)fputs("graphsim: out of memory\n", stderr);
 		exit(EXIT_FAILURE);
 	}
 	return ptr;

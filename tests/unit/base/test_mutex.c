@@ -48,7 +48,7 @@ static int signal_of(void (*fn)(void))
 		const struct rlimit none = { 0, 0 };
 
 		setrlimit(RLIMIT_CORE, &none);
-		signal(SIGABRT, SIG_DFL);
+		(void)signal(SIGABRT, SIG_DFL);
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(1);
 		fn();

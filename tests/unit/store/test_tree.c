@@ -528,7 +528,7 @@ static void fill_and_die(struct place *p, unsigned pages)
 			if (tree_stage_apply(tree, "link", false, NULL) != 0)
 				_exit(2);
 		}
-		raise(SIGKILL);
+		(void)raise(SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
@@ -556,7 +556,7 @@ static void test_damage_is_looked_for_after_a_crash(void **state)
 
 static bool die(void *arg, uint64_t ino)
 {
-	raise(SIGKILL);
+	(void)raise(SIGKILL);
 	return true;
 }
 

@@ -105,7 +105,7 @@ static struct json_object *admin(const char *method, const char *path, const cha
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(curl);
 	curl_slist_free_all(headers);
-	fclose(out);
+	(void)fclose(out);
 	if (status / 100 != 2)
 		fail_msg("%s %s: %ld %s", method, path, status, text);
 	obj = json_tokener_parse(text);
@@ -162,7 +162,7 @@ static void start_sim(void)
 	out = fdopen(fds[0], "r");
 	assert_non_null(out);
 	assert_non_null(fgets(line, sizeof(line), out));
-	fclose(out);
+	(void)fclose(out);
 	hello = json_tokener_parse(line);
 	assert_non_null(hello);
 	copy_member(hello, "api", sim.api, sizeof(sim.api));

@@ -85,7 +85,7 @@ static char *ask(const char *method, const char *path, const char *body, size_t 
 	assert_int_equal(curl_easy_perform(curl), CURLE_OK);
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(curl);
-	fclose(out);
+	(void)fclose(out);
 	if (status / 100 != 2)
 		fail_msg("%s %s: %ld %s", method, path, status, text);
 	return text;
@@ -139,7 +139,7 @@ static void start_sim(void)
 	close(fds[1]);
 	out = fdopen(fds[0], "r");
 	assert_non_null(fgets(line, sizeof(line), out));
-	fclose(out);
+	(void)fclose(out);
 	copy_member(line, "api", sim.api, sizeof(sim.api));
 	copy_member(line, "login", sim.login, sizeof(sim.login));
 	copy_member(line, "admin", sim.admin, sizeof(sim.admin));
