@@ -118,11 +118,11 @@ static void test_replies(void **state)
 
 /* --- what is sent, what is kept --- */
 
-static struct script_request seen;
-
+/* arg: where to note the request; NULL when several may come at a time. */
 static void echo(struct script_conn *conn, const struct script_request *req, void *arg)
 {
-	seen = *req;
+	if (arg)
+		*(struct script_request *)arg = *req;
 	script_reply(conn, 206,
 		     "eTaG:   \"{A},1\" \r\nContent-Range: bytes 0-1/9\r\nRetry-After: 7\r\n"
 		     "Location: http://127.0.0.1:1/x\r\nX-Other: y\r\n",
@@ -132,7 +132,8 @@ static void echo(struct script_conn *conn, const struct script_request *req, voi
 static void test_what_is_sent(void **state)
 {
 	static const char *const headers[] = { "Range: bytes=0-1", NULL };
-	struct script *s = script_start(echo, NULL);
+	static struct script_request seen;
+	struct script *s = script_start(echo, &seen);
 	char value[256];
 	struct bench b;
 	struct fetch f;
