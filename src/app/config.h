@@ -5,7 +5,8 @@
  *
  *   [account]  client_id, tenant
  *   [sync]     crawl = on|off, poll_min, poll_max, safety_poll
- *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable
+ *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
+ *              renew_min
  *   [cache]    size
  *
  * Durations: a number with ms, s, m or h. Sizes: a number with K, M, G or T (powers of 1024).
