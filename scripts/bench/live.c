@@ -428,14 +428,18 @@ static void print_table(const struct bench *b)
 	}
 }
 
+static void give_up(const char *path)
+{
+	fprintf(stderr, "%s: %s\n", path, strerror(errno));
+	exit(EXIT_FAILURE);
+}
+
 static void write_csv(const struct bench *b, const char *path)
 {
 	FILE *f = fopen(path, "w");
 
-	if (!f) {
-		fprintf(stderr, "%s: %s\n", path, strerror(errno));
-		exit(EXIT_FAILURE);
-	}
+	if (!f)
+		give_up(path);
 	fprintf(f, "n,kind,round_trip_ms,event_ms,stat_ms,ls_ms,cat_ms\n");
 	for (unsigned k = 0; k < b->n; k++) {
 		const struct change *c = &b->changes[k];
@@ -449,7 +453,8 @@ static void write_csv(const struct bench *b, const char *path)
 		}
 		fprintf(f, "\n");
 	}
-	fclose(f);
+	if (fclose(f) != 0)
+		give_up(path);
 }
 
 /* --- the run --- */
