@@ -1,6 +1,7 @@
 #define LOG_MODULE "mount"
 #include "commands.h"
 
+#include "clock.h"
 #include "log.h"
 #include "mounted.h"
 #include "notify.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+
+enum { LOCK_WAIT_MS = 3000, LOCK_LOOK_MS = 20 };
 
 struct mount {
 	struct mounted m;
@@ -179,18 +183,25 @@ static void unwatch_signals(struct mount *mount)
 
 /* --- the mount --- */
 
-/* One daemon for each state directory: the lock lasts as long as the process. */
+/* One daemon for each state directory: the lock lasts as long as the process. An earlier daemon
+ * whose folder was just unmounted may still be ending. */
 static int lock(int state_fd)
 {
+	uint64_t until = clock_mono_ms() + LOCK_WAIT_MS;
 	int fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-		return 0; /* stays open on purpose */
-	close(fd);
-	log_error("this drive is mounted already by another graphfs of this account");
-	return -EBUSY;
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || clock_mono_ms() > until) {
+			close(fd);
+			log_error("this drive is mounted already by another graphfs of this "
+				  "account");
+			return -EBUSY;
+		}
+		poll(NULL, 0, LOCK_LOOK_MS);
+	}
+	return 0; /* stays open on purpose */
 }
 
 static int open_dirs(const struct commands_options *o, int *ret_state, int *ret_cache)
