@@ -176,8 +176,10 @@ static void push_job(struct delta *delta, loop_fn work, loop_fn done)
 
 static void tell_changes(struct delta *delta, struct change_set *set)
 {
-	if (set)
-		delta->events.on_changes(delta->events.changes_arg, set);
+	if (!set)
+		return;
+	log_debug("the tree has the changes: %zu to tell", set->n);
+	delta->events.on_changes(delta->events.changes_arg, set);
 }
 
 static void begin_work(void *arg)
@@ -315,6 +317,7 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 		end(delta, result->error, result->is_offline, false, result->text);
 		return;
 	}
+	log_debug("a page of %zu items came", page->n);
 	r = paging_note(&delta->paging, page, &why);
 	if (r < 0)
 		fail(delta, r, why);
@@ -326,6 +329,7 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 
 static int start_fetch(struct delta *delta, const char *link)
 {
+	log_debug("asks what changed");
 	return delta->source.get_delta(delta->source.arg, link,
 				       delta->is_full ? HTTP_BACKGROUND : HTTP_PREFETCH, on_page,
 				       delta, &delta->call);

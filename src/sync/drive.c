@@ -182,6 +182,7 @@ static void on_live(void *arg, enum live_event event, const char *reason)
 		delta_look(drive->delta, false);
 		break;
 	case LIVE_NOTIFICATION:
+		log_debug("a notification came");
 		delta_look(drive->delta, true);
 		break;
 	case LIVE_SUSPECT:
