@@ -130,12 +130,28 @@ static void get_space(void *arg, struct fs_space *ret)
 				  .free = quota.remaining };
 }
 
+/* A file or the journal was given for the log; a terminal or a pipe is the caller's, who may wait
+ * for its end, and is not written to behind his back. */
+static void leave_stderr(void)
+{
+	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct stat st;
+
+	if (null < 0 || fstat(STDERR_FILENO, &st) < 0 || S_ISREG(st.st_mode) ||
+	    (S_ISSOCK(st.st_mode) && getenv("JOURNAL_STREAM")))
+		return;
+	dup2(null, STDERR_FILENO);
+}
+
 static void on_fs_ready(void *arg)
 {
 	struct mount *mount = arg;
 
 	log_info("%s is mounted", mount->path);
-	if (mount->ready_fd >= 0 && write(mount->ready_fd, "0", 1) != 1)
+	if (mount->ready_fd < 0)
+		return;
+	leave_stderr();
+	if (write(mount->ready_fd, "0", 1) != 1)
 		log_warn("nobody waits for the mount");
 }
 
