@@ -18,19 +18,30 @@ static const char *text_of(struct json_object *obj, const char *key)
 		       : "";
 }
 
+static const char *time_of(struct json_object *obj, const char *key)
+{
+	const char *text = text_of(obj, key);
+
+	return text[0] ? text : "never";
+}
+
 static void print_text(struct json_object *status)
 {
-	struct json_object *channel = NULL, *cache = NULL;
+	struct json_object *channel = NULL, *cache = NULL, *bytes = NULL;
 
 	json_object_object_get_ex(status, "channel", &channel);
 	json_object_object_get_ex(status, "cache", &cache);
+	json_object_object_get_ex(cache, "bytes", &bytes);
 	printf("%s: %s", text_of(status, "mountpoint"), text_of(status, "state"));
 	if (text_of(status, "reason")[0])
 		printf(" (%s)", text_of(status, "reason"));
-	printf("\n  channel: %s since %s, last notification %s\n", text_of(channel, "url_host"),
-	       text_of(channel, "connected_since"), text_of(channel, "last_notification"));
-	printf("  last delta %s, %s items known, %s bytes cached\n", text_of(status, "last_delta"),
-	       text_of(status, "items"), text_of(cache, "bytes"));
+	printf("\n  channel            %s\n",
+	       text_of(channel, "url_host")[0] ? text_of(channel, "url_host") : "none yet");
+	printf("  connected since    %s\n", time_of(channel, "connected_since"));
+	printf("  last notification  %s\n", time_of(channel, "last_notification"));
+	printf("  last delta         %s\n", time_of(status, "last_delta"));
+	printf("  known              %s items\n", text_of(status, "items"));
+	printf("  cached             %.1f MiB\n", json_object_get_double(bytes) / (1 << 20));
 }
 
 static int show(int dir, const char *name, int json)
