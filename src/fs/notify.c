@@ -410,7 +410,7 @@ void notify_get_stats(struct notify *n, struct notify_stats *ret)
 {
 	mutex_lock(&n->lock);
 	*ret = n->stats;
-	ret->waiting_n = n->jobs_n;
+	ret->waiting_n = n->jobs_n + n->wants_bulk + n->bulk_running;
 	mutex_unlock(&n->lock);
 }
 

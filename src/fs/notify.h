@@ -57,7 +57,7 @@ struct notify_stats {
 	uint64_t replays_n;   /* changes raised as events */
 	uint64_t fallbacks_n; /* lost races: invalidated instead */
 	uint64_t bulks_n;
-	unsigned waiting_n;
+	unsigned waiting_n; /* jobs that are not done; 0: the kernel knows everything */
 };
 
 /* Made before the session; told of it by notify_start(), when the mount answers. */
