@@ -330,6 +330,13 @@ static void harden(void)
 	(void)prctl(PR_SET_DUMPABLE, 0);
 }
 
+/* On the ways out that do not go through serve(), which frees the configuration. */
+static void forget(struct mount *mount)
+{
+	config_fini(&mount->m.config);
+	free(mount->path);
+}
+
 /* The parent: waits until the mount answers; what goes wrong before is printed by the child. */
 static int wait_for_child(int fd)
 {
@@ -371,11 +378,15 @@ int mount_command(const struct commands_options *o)
 		int fds[2];
 		pid_t pid;
 
-		if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
+		if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+			forget(&mount);
 			return 1;
+		}
 		if (pid > 0) {
 			close(fds[1]);
-			return wait_for_child(fds[0]);
+			r = wait_for_child(fds[0]);
+			forget(&mount);
+			return r;
 		}
 		close(fds[0]);
 		mount.ready_fd = fds[1];

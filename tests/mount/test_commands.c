@@ -73,7 +73,7 @@ static void test_mount_after_umount(void **state)
 {
 	expect(0, "...is mounted",
 	       "set -- $DIR/state/graphfs/*/lock; "
-	       "(exec 9<$1; flock -x 9; touch $DIR/locked; exec sleep 1) >/dev/null 2>&1 & "
+	       "(exec 9<$1; flock -x -w 10 9; touch $DIR/locked; exec sleep 1) >/dev/null 2>&1 & "
 	       "until [ -e $DIR/locked ]; do sleep 0.01; done; " MOUNT("$MNT"));
 	expect(0, "", "$GRAPHFS umount $MNT");
 }
