@@ -94,6 +94,7 @@ static int set(struct config *c, const char *section, const char *key, const cha
 	} durations[] = {
 		{ "sync", "poll_min", &c->coherence.poll_min_ms },
 		{ "sync", "poll_max", &c->coherence.poll_max_ms },
+		{ "sync", "retry_min", &c->coherence.retry_ms },
 		{ "sync", "safety_poll", &c->coherence.safety_ms },
 		{ "channel", "dial", &c->live.dial_ms },
 		{ "channel", "join", &c->live.join_ms },

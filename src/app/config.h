@@ -4,7 +4,7 @@
  * not silently mean the default.
  *
  *   [account]  client_id, tenant
- *   [sync]     crawl = on|off, poll_min, poll_max, safety_poll
+ *   [sync]     crawl = on|off, poll_min, poll_max, retry_min, safety_poll
  *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
  *              renew_min
  *   [cache]    size

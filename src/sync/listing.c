@@ -169,7 +169,7 @@ static void end_run(struct run *run, int error)
 			.until_ms = loop_now_ms(listing->loop) + FAILED_FOR_MS,
 			.error = error,
 		};
-		log_debug("a folder cannot be listed: %s", strerror(-error));
+		log_info("folder %s cannot be listed: %s", run->id, strerror(-error));
 	}
 	wake(listing, &run->waiters, error);
 	run_free(run);
@@ -254,7 +254,7 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 		return;
 	}
 	if (paging_note(&run->paging, page, &why) < 0) {
-		log_warn("a folder cannot be listed: %s", why);
+		log_warn("folder %s cannot be listed: %s", run->id, why);
 		end_run(run, -EIO);
 		return;
 	}
