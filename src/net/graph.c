@@ -4,7 +4,6 @@
 #include "clock.h"
 #include "log.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,9 +17,6 @@ enum {
 	STALL_PERSON_MS = 8000,
 	STALL_BACKGROUND_MS = 30000,
 	BODY_MAX = 64 * 1024 * 1024,
-	RETRY_AFTER_DEFAULT_S = 10,
-	/* Longer than any the service is known to ask for; beyond that something is broken. */
-	RETRY_AFTER_MAX_S = 6 * 3600,
 };
 
 static void send_call(struct graph_call *call);
@@ -153,44 +149,9 @@ static void end_early(struct graph_call *call, int error, const char *text)
 	end(call, &result, "", 0);
 }
 
-/* Seconds or a date; anything else is the default. */
-static uint64_t retry_after_s(const char *text)
+uint64_t graph_call_note_throttle(struct graph *graph, const struct http_head *head)
 {
-	char *rest;
-	long long v;
-
-	if (!text)
-		return 0;
-	v = strtoll(text, &rest, 10);
-	if (rest == text || *rest != '\0') {
-		time_t when = curl_getdate(text, NULL);
-
-		v = when < 0 ? RETRY_AFTER_DEFAULT_S : (long long)when - clock_real_s();
-		/* A date that has passed by the time it is read asks for nothing more. */
-		if (when >= 0 && v < 0)
-			v = 0;
-	}
-	if (v < 0)
-		v = RETRY_AFTER_DEFAULT_S;
-	return (uint64_t)(v > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : v);
-}
-
-uint64_t graph_call_note_gate(struct graph *graph, long status, const char *retry_after)
-{
-	bool is_throttled = status == 429 || status == 503 || status == 504 || status == 509;
-	uint64_t wait_s = retry_after_s(retry_after), until_ms;
-
-	if (!retry_after && status == 429)
-		wait_s = RETRY_AFTER_DEFAULT_S;
-	if (!is_throttled || wait_s == 0)
-		return 0;
-	until_ms = loop_now_ms(graph->loop) + wait_s * 1000;
-	if (until_ms > graph->gate_ms) {
-		graph->gate_ms = until_ms;
-		log_warn("the service asks to wait: %ld, %llu s", status,
-			 (unsigned long long)wait_s);
-	}
-	return wait_s * 1000;
+	return throttle_note(&graph->throttle, head, loop_now_ms(graph->loop), clock_real_s());
 }
 
 static uint64_t backoff_ms(struct graph_call *call)
@@ -203,8 +164,7 @@ static uint64_t backoff_ms(struct graph_call *call)
 	return ms / 2 + (uint64_t)rand_r(&call->graph->jitter_seed) % (ms / 2 + 1);
 }
 
-/* True when the call goes on; false: it has no time or tries left. */
-static bool again(struct graph_call *call, uint64_t wait_ms)
+bool graph_call_again(struct graph_call *call, uint64_t wait_ms)
 {
 	unsigned tries = call->priority == HTTP_PERSON ? TRIES_PERSON : TRIES_BACKGROUND;
 	uint64_t backoff = backoff_ms(call), now = loop_now_ms(call->graph->loop);
@@ -261,12 +221,13 @@ static void on_no_reply(struct graph_call *call, int error)
 	bool is_network = error == -ENETDOWN ||
 			  (error == -ETIMEDOUT && graph->last_reply_ms < call->began_ms);
 
-	if (error == -ENETDOWN && graph->is_reachable && again(call, 0))
+	if (error == -ENETDOWN && graph->is_reachable && graph_call_again(call, 0))
 		return;
-	if (error == -EBADMSG && again(call, 0))
+	if (error == -EBADMSG && graph_call_again(call, 0))
 		return;
 	if (is_network)
 		graph_call_note_reachable(graph, false);
+	log_debug("%s: no reply that can be used: %s", log_url(call->url), strerror(-error));
 	end_early(call, error, strerror(-error));
 }
 
@@ -285,6 +246,7 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 	}
 	graph_call_note_reachable(graph, true);
 	result.status = head->status;
+	wait_ms = graph_call_note_throttle(graph, head);
 	if (head->status == 302 && call->wants_redirect && head->location) {
 		end(call, &result, head->location, strlen(head->location));
 		return;
@@ -299,11 +261,10 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 		loop_timer_arm(&call->timer, 0);
 		return;
 	}
-	wait_ms = graph_call_note_gate(graph, head->status, head->retry_after);
-	if (is_transient(head->status) && again(call, wait_ms))
+	if (is_transient(head->status) && graph_call_again(call, wait_ms))
 		return;
 	if (call->takes_dead_token && call->tries_n == 1 &&
-	    (head->status == 400 || head->status == 404) && again(call, 0))
+	    (head->status == 400 || head->status == 404) && graph_call_again(call, 0))
 		return;
 	describe(call, head, body, len, &result);
 	end(call, &result, body, len);
@@ -356,20 +317,21 @@ static void send_call(struct graph_call *call)
 {
 	struct graph *graph = call->graph;
 	uint64_t now = loop_now_ms(graph->loop);
+	uint64_t gate_ms = throttle_until_ms(&graph->throttle, call->priority);
 
 	if (!graph->is_reachable && call->priority == HTTP_PERSON) {
 		/* Background work goes on asking and finds out when the service is back. */
 		end_early(call, -ENETDOWN, "offline");
 		return;
 	}
-	if (now < graph->gate_ms) {
-		if (graph->gate_ms >= call->ends_ms && call->priority == HTTP_PERSON) {
+	if (now < gate_ms) {
+		if (gate_ms >= call->ends_ms && call->priority == HTTP_PERSON) {
 			end_early(call, -EAGAIN, "the service asks to wait");
 			return;
 		}
-		if (graph->gate_ms >= call->ends_ms)
-			call->ends_ms = graph->gate_ms + GRAPH_BACKGROUND_MS;
-		loop_timer_arm(&call->timer, graph->gate_ms - now);
+		if (gate_ms >= call->ends_ms)
+			call->ends_ms = gate_ms + GRAPH_BACKGROUND_MS;
+		loop_timer_arm(&call->timer, gate_ms - now);
 		return;
 	}
 	call->waiter.fn = on_token;

@@ -4,6 +4,7 @@
 #include "graph.h"
 
 #include "list.h"
+#include "throttle.h"
 
 #include <stdint.h>
 
@@ -12,8 +13,7 @@ struct graph {
 	struct http *http;
 	struct auth *auth;
 	char *base_url;
-	/* Nothing is sent before this: the service's Retry-After, for all requests. */
-	uint64_t gate_ms;
+	struct throttle throttle;
 	uint64_t last_reply_ms;
 	bool is_reachable;
 	void (*on_reachable)(void *arg, bool reachable);
@@ -28,7 +28,7 @@ struct graph_call {
 	const char *prefer; /* a header line, constant; NULL */
 	uint64_t began_ms, ends_ms;
 	unsigned tries_n;
-	bool was_rejected; /* one 401 was already answered by a renewal */
+	bool was_rejected;    /* one 401 was already answered by a renewal */
 	bool wants_redirect;
 	bool takes_dead_token; /* delta: 400 and 404 may mean that the token is worth nothing */
 	struct auth_waiter waiter;
@@ -55,6 +55,8 @@ struct graph_call *graph_call_new(struct graph *graph, char *url, enum http_prio
 /* Sends it; on failure the call is freed. */
 int graph_call_start(struct graph_call *call, struct graph_call **ret);
 void graph_call_free(struct graph_call *call);
-/* Notes a Retry-After for everyone; 0 when the reply asks for none. Gives the wait in ms. */
-uint64_t graph_call_note_gate(struct graph *graph, long status, const char *retry_after);
+/* Sends it again after wait_ms, or later; false: it has no time or tries left. */
+bool graph_call_again(struct graph_call *call, uint64_t wait_ms);
+/* Notes for everyone what a reply says about waiting; gives the wait in ms, 0 for none. */
+uint64_t graph_call_note_throttle(struct graph *graph, const struct http_head *head);
 void graph_call_note_reachable(struct graph *graph, bool reachable);

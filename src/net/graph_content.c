@@ -76,7 +76,7 @@ static int on_head(void *arg, const struct http_head *head)
 	case 416:
 		return -ERANGE;
 	default:
-		(void)graph_call_note_gate(call->graph, head->status, head->retry_after);
+		(void)graph_call_note_throttle(call->graph, head);
 		return head->status >= 500 || head->status == 429 ? -EAGAIN : -EBADMSG;
 	}
 	return r < 0 ? r : call->content.on_head(call->content.arg, call->total, head->etag);

@@ -6,12 +6,32 @@
 
 enum { ALL_MAX = 64 * 1024, VALUE_MAX = 16 * 1024, LENGTH_DIGITS_MAX = 18 };
 
-enum header { TYPE, RANGE, ETAG, LOCATION, RETRY, REQUEST_ID, WWW, LENGTH };
+enum header {
+	TYPE,
+	RANGE,
+	ETAG,
+	LOCATION,
+	RETRY,
+	REQUEST_ID,
+	WWW,
+	LENGTH,
+	LIMIT,
+	REMAINING,
+	RESET
+};
 
 static const char *const names[HEAD_HEADERS] = {
-	[TYPE] = "content-type",    [RANGE] = "content-range",   [ETAG] = "etag",
-	[LOCATION] = "location",    [RETRY] = "retry-after",     [REQUEST_ID] = "request-id",
-	[WWW] = "www-authenticate", [LENGTH] = "content-length",
+	[TYPE] = "content-type",
+	[RANGE] = "content-range",
+	[ETAG] = "etag",
+	[LOCATION] = "location",
+	[RETRY] = "retry-after",
+	[REQUEST_ID] = "request-id",
+	[WWW] = "www-authenticate",
+	[LENGTH] = "content-length",
+	[LIMIT] = "ratelimit-limit",
+	[REMAINING] = "ratelimit-remaining",
+	[RESET] = "ratelimit-reset",
 };
 
 static void forget(struct head *head)
@@ -92,4 +112,7 @@ void head_get(const struct head *head, struct http_head *ret)
 	ret->retry_after = head->kept[RETRY];
 	ret->request_id = head->kept[REQUEST_ID];
 	ret->www_authenticate = head->kept[WWW];
+	ret->ratelimit_limit = head->kept[LIMIT];
+	ret->ratelimit_remaining = head->kept[REMAINING];
+	ret->ratelimit_reset = head->kept[RESET];
 }

@@ -6,7 +6,7 @@
 
 #include "http.h"
 
-enum { HEAD_HEADERS = 8 };
+enum { HEAD_HEADERS = 11 };
 
 struct head {
 	char *kept[HEAD_HEADERS];

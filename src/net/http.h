@@ -46,6 +46,7 @@ struct http_head {
 	const char *etag;
 	const char *location;
 	const char *retry_after;
+	const char *ratelimit_limit, *ratelimit_remaining, *ratelimit_reset;
 	const char *request_id;
 	const char *www_authenticate;
 };
