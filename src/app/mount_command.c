@@ -101,6 +101,7 @@ static struct json_object *on_control(void *arg, const char *command)
 	json_object_object_add(status, "channel", channel_of(&s));
 	json_object_object_add(status, "last_delta", time_of(s.last_delta_s));
 	add_number(status, "items", tree.items);
+	add_number(status, "skipped", s.skipped_n);
 	json_object_object_add(status, "crawling", json_object_new_boolean(s.is_crawling));
 	cache = json_object_new_object();
 	add_number(cache, "bytes", content.cached_bytes);

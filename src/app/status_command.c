@@ -42,6 +42,10 @@ static void print_text(struct json_object *status)
 	printf("  last delta         %s\n", time_of(status, "last_delta"));
 	printf("  known              %s items\n", text_of(status, "items"));
 	printf("  cached             %.1f MiB\n", json_object_get_double(bytes) / (1 << 20));
+	if (strcmp(text_of(status, "skipped"), "0") != 0)
+		printf("  left as they were  %s items that the service describes wrongly, see the "
+		       "log\n",
+		       text_of(status, "skipped"));
 }
 
 static int show(int dir, const char *name, int json)

@@ -57,8 +57,14 @@ void graph_free(struct graph *graph)
 {
 	if (!graph)
 		return;
+	skips_fini(&graph->skips);
 	free(graph->base_url);
 	free(graph);
+}
+
+unsigned graph_skipped_n(const struct graph *graph)
+{
+	return graph->skips.n;
 }
 
 void graph_on_reachable(struct graph *graph, void (*fn)(void *arg, bool reachable), void *arg)
@@ -137,8 +143,8 @@ static void end(struct graph_call *call, struct graph_result *result, const char
 	if (result->error != 0 && result->status != 0)
 		log_debug("%s: %ld %s (%s)", log_url(call->url), result->status, result->code,
 			  result->request_id);
-	call->finish(call, result, body, len);
-	graph_call_free(call);
+	if (call->finish(call, result, body, len))
+		graph_call_free(call);
 }
 
 static void end_early(struct graph_call *call, int error, const char *text)

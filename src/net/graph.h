@@ -8,6 +8,10 @@
  * the configured base, because the bearer goes with them. Pre-authenticated URLs never get it.
  *
  * Deadlines: a person's request ends within GRAPH_PERSON_MS, retries and waiting included.
+ *
+ * A reply that cannot be believed is asked for once more. A page with items that cannot is asked
+ * for up to three times more; items that stay so are left to the caller in page->bad, with a
+ * warning that names each once. An item that was left out before is not waited for again.
  */
 #pragma once
 
@@ -46,6 +50,10 @@ struct graph_result {
  * says that the request itself was wrong (400, 422) is -EIO: it is our mistake, not the caller's.
  */
 int graph_errno(long status, const struct item_error *error, const char **ret_code);
+
+/* Items that are left as they were because the service describes them in a way that cannot be
+ * believed. */
+unsigned graph_skipped_n(const struct graph *graph);
 
 /* Ends a call; its callback does not run. NULL-safe. */
 void graph_cancel(struct graph_call *call);

@@ -4,6 +4,7 @@
 #include "graph.h"
 
 #include "list.h"
+#include "skips.h"
 #include "throttle.h"
 
 #include <stdint.h>
@@ -14,6 +15,7 @@ struct graph {
 	struct auth *auth;
 	char *base_url;
 	struct throttle throttle;
+	struct skips skips;
 	uint64_t last_reply_ms;
 	bool is_reachable;
 	void (*on_reachable)(void *arg, bool reachable);
@@ -28,6 +30,7 @@ struct graph_call {
 	const char *prefer; /* a header line, constant; NULL */
 	uint64_t began_ms, ends_ms;
 	unsigned tries_n;
+	unsigned malformed_n; /* of them brought something that cannot be believed */
 	bool was_rejected;    /* one 401 was already answered by a renewal */
 	bool wants_redirect;
 	bool takes_dead_token; /* delta: 400 and 404 may mean that the token is worth nothing */
@@ -36,8 +39,9 @@ struct graph_call {
 	struct loop_timer timer; /* gate and back-off */
 	char *token;             /* the one in use; a secret */
 
-	/* Parses a 200's body and calls the user's fn; with result->error set it only calls fn. */
-	void (*finish)(struct graph_call *call, struct graph_result *result, const char *body,
+	/* Parses a 200's body and calls the user's fn; with result->error set it only calls fn.
+	 * False: it did not, and the call goes on. */
+	bool (*finish)(struct graph_call *call, struct graph_result *result, const char *body,
 		       size_t len);
 	union {
 		graph_drive_fn drive;

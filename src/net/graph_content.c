@@ -118,10 +118,11 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 	graph_call_free(call);
 }
 
-static void unused_finish(struct graph_call *call, struct graph_result *result, const char *body,
+static bool unused_finish(struct graph_call *call, struct graph_result *result, const char *body,
 			  size_t len)
 {
 	call->content.on_done(call->content.arg, result->error);
+	return true;
 }
 
 int graph_get_content(struct graph *graph, const struct graph_content *spec,

@@ -70,7 +70,7 @@ static char *escape(const char *id)
 }
 
 static int make(struct graph *graph, char *url, enum http_priority priority, void *arg,
-		void (*finish)(struct graph_call *, struct graph_result *, const char *, size_t),
+		bool (*finish)(struct graph_call *, struct graph_result *, const char *, size_t),
 		struct graph_call **ret)
 {
 	struct graph_call *call = url ? graph_call_new(graph, url, priority) : NULL;
@@ -98,80 +98,132 @@ static char *item_url(struct graph *graph, const char *drive_id, const char *id,
 	return r < 0 ? NULL : url;
 }
 
-/* A 200 that cannot be believed. */
-static void note_bad(struct graph_call *call, struct graph_result *result, int error,
-		     const struct item_problem *problem)
+/* How often what cannot be believed is asked for again: it may be a hiccup of the service. */
+enum { AGAIN_REPLY = 1, AGAIN_ITEM = 3 };
+
+static bool again(struct graph_call *call, unsigned max_n)
 {
-	result->error = error;
-	snprintf(result->text, sizeof(result->text), "malformed reply: %s", problem->text);
-	log_warn("%s: %s", log_url(call->url), result->text);
+	return call->malformed_n < max_n && graph_call_again(call, 0) && ++call->malformed_n;
 }
 
-static void finish_drive(struct graph_call *call, struct graph_result *result, const char *body,
+/* A 200 could not be read. False: the call goes on. */
+static bool note_bad(struct graph_call *call, struct graph_result *result, int error,
+		     const struct item_problem *problem)
+{
+	snprintf(result->text, sizeof(result->text), "malformed reply: %s",
+		 problem->text[0] ? problem->text : strerror(-error));
+	if (error == -EBADMSG && again(call, AGAIN_REPLY)) {
+		log_debug("%s: %s: asking again", log_url(call->url), result->text);
+		return false;
+	}
+	result->error = error;
+	log_warn("%s: %s", log_url(call->url), result->text);
+	return true;
+}
+
+static bool finish_drive(struct graph_call *call, struct graph_result *result, const char *body,
 			 size_t len)
 {
 	struct item_problem problem = { "" };
 	struct item_drive drive = { 0 };
 	int r = result->error ? 0 : item_parse_drive(body, len, &drive, &problem);
 
-	if (r < 0)
-		note_bad(call, result, r, &problem);
+	if (r < 0 && !note_bad(call, result, r, &problem))
+		return false;
 	call->fn.drive(call->arg, result, result->error ? NULL : &drive);
 	item_drive_fini(&drive);
+	return true;
 }
 
-static void finish_item(struct graph_call *call, struct graph_result *result, const char *body,
+static bool finish_item(struct graph_call *call, struct graph_result *result, const char *body,
 			size_t len)
 {
 	struct item_problem problem = { "" };
 	struct item item = { 0 };
 	int r = result->error ? 0 : item_parse_body(body, len, &item, &problem);
 
-	if (r < 0)
-		note_bad(call, result, r, &problem);
+	if (r < 0 && !note_bad(call, result, r, &problem))
+		return false;
 	call->fn.item(call->arg, result, result->error ? NULL : &item);
 	item_fini(&item);
+	return true;
 }
 
-static void finish_redirect(struct graph_call *call, struct graph_result *result, const char *body,
+static bool finish_redirect(struct graph_call *call, struct graph_result *result, const char *body,
 			    size_t len)
 {
+	struct item_problem problem = { "content without a redirect" };
 	struct item item = { .size = -1, .mtime_ns = ITEM_TIME_UNKNOWN };
 
-	if (!result->error && result->status != 302) {
-		result->error = -EBADMSG;
-		snprintf(result->text, sizeof(result->text), "content without a redirect");
-	}
+	if (!result->error && result->status != 302 && !note_bad(call, result, -EBADMSG, &problem))
+		return false;
 	if (!result->error)
 		item.download_url = strndup(body, len);
 	call->fn.item(call->arg, result, result->error ? NULL : &item);
 	item_fini(&item);
+	return true;
 }
 
-static void finish_page(struct graph_call *call, struct graph_result *result, const char *body,
+static bool has_new_bad(const struct skips *skips, const struct item_page *page)
+{
+	for (size_t i = 0; i < page->bad_n; i++)
+		if (!skips_has(skips, page->bad[i].id))
+			return true;
+	return false;
+}
+
+/* Remembers which items are left as they were, and which no longer are. */
+static int note_skips(struct graph_call *call, const struct item_page *page)
+{
+	struct skips *skips = &call->graph->skips;
+	int r = 0;
+
+	for (size_t i = 0; skips->n > 0 && i < page->n; i++)
+		skips_remove(skips, page->items[i].id);
+	for (size_t i = 0; r == 0 && i < page->bad_n; i++) {
+		if (skips_has(skips, page->bad[i].id))
+			continue;
+		log_warn("item %s is left as it was: malformed reply: %s", page->bad[i].id,
+			 page->bad[i].problem.text);
+		r = skips_add(skips, page->bad[i].id);
+	}
+	return r;
+}
+
+static bool finish_page(struct graph_call *call, struct graph_result *result, const char *body,
 			size_t len)
 {
 	struct item_problem problem = { "" };
 	struct item_page page = { 0 };
 	int r = result->error ? 0 : item_parse_page(body, len, &page, &problem);
 
-	if (r < 0)
-		note_bad(call, result, r, &problem);
+	if (r == 0 && has_new_bad(&call->graph->skips, &page) && again(call, AGAIN_ITEM)) {
+		log_debug("%s: malformed reply: %s: asking again", log_url(call->url),
+			  page.bad[0].problem.text);
+		item_page_fini(&page);
+		return false;
+	}
+	if (r == 0)
+		r = note_skips(call, &page);
+	if (r < 0 && !note_bad(call, result, r, &problem))
+		return false;
 	call->fn.page(call->arg, result, result->error ? NULL : &page);
 	item_page_fini(&page);
+	return true;
 }
 
-static void finish_subscription(struct graph_call *call, struct graph_result *result,
+static bool finish_subscription(struct graph_call *call, struct graph_result *result,
 				const char *body, size_t len)
 {
 	struct item_problem problem = { "" };
 	struct item_subscription sub = { 0 };
 	int r = result->error ? 0 : item_parse_subscription(body, len, &sub, &problem);
 
-	if (r < 0)
-		note_bad(call, result, r, &problem);
+	if (r < 0 && !note_bad(call, result, r, &problem))
+		return false;
 	call->fn.subscription(call->arg, result, result->error ? NULL : &sub);
 	item_subscription_fini(&sub);
+	return true;
 }
 
 int graph_get_drive(struct graph *graph, const char *drive_path, enum http_priority priority,

@@ -156,6 +156,9 @@ must_check int tree_merge_crawl(struct tree *tree, const struct item *items, siz
  */
 must_check int tree_stage_begin(struct tree *tree);
 must_check int tree_stage_page(struct tree *tree, const struct item *items, size_t n);
+/* The run brought this item, but nothing that can be believed about it: its row, if there is one,
+ * stays as it is. */
+must_check int tree_stage_keep(struct tree *tree, const char *id);
 must_check int tree_stage_apply(struct tree *tree, const char *link, bool full,
 				struct change_set **ret_changes);
 

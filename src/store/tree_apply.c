@@ -99,6 +99,15 @@ static int stage_item(struct tree *tree, const struct item *item)
 	return db_run(s);
 }
 
+static int set_state(struct tree *tree, const char *id, int state)
+{
+	sqlite3_stmt *s = tree->w[W_STAGE_STATE];
+
+	db_text(s, 1, id);
+	sqlite3_bind_int(s, 2, state);
+	return db_run(s);
+}
+
 int tree_stage_page(struct tree *tree, const struct item *items, size_t n)
 {
 	int r = db_exec(tree->db, "BEGIN IMMEDIATE");
@@ -109,6 +118,14 @@ int tree_stage_page(struct tree *tree, const struct item *items, size_t n)
 		return db_exec(tree->db, "COMMIT");
 	db_rollback(tree->db);
 	return r;
+}
+
+int tree_stage_keep(struct tree *tree, const char *id)
+{
+	struct item item = { .id = (char *)id };
+	int r = stage_item(tree, &item);
+
+	return r < 0 ? r : set_state(tree, id, DONE);
 }
 
 static int take_staged(sqlite3_stmt *s, struct staged *ret)
@@ -172,15 +189,6 @@ static int get_state(struct tree *tree, const char *id, bool *ret_dies)
 	*ret_dies = sqlite3_column_int(s, 1);
 	(void)sqlite3_reset(s);
 	return r;
-}
-
-static int set_state(struct tree *tree, const char *id, int state)
-{
-	sqlite3_stmt *s = tree->w[W_STAGE_STATE];
-
-	db_text(s, 1, id);
-	sqlite3_bind_int(s, 2, state);
-	return db_run(s);
 }
 
 /* 1: the item is staged, not settled yet, and goes first. */

@@ -202,6 +202,16 @@ static void begin_done(void *arg)
 		fetch(delta, delta->full_link);
 }
 
+static int stage_page(struct delta *delta)
+{
+	const struct item_page *page = &delta->page;
+	int r = tree_stage_page(delta->tree, page->items, page->n);
+
+	for (size_t i = 0; r == 0 && i < page->bad_n; i++)
+		r = tree_stage_keep(delta->tree, page->bad[i].id);
+	return r;
+}
+
 static void stage_work(void *arg)
 {
 	struct delta *delta = arg;
@@ -211,7 +221,7 @@ static void stage_work(void *arg)
 	int r = delta->job_begins ? tree_stage_begin(delta->tree) : 0;
 
 	if (r == 0)
-		r = tree_stage_page(delta->tree, delta->page.items, delta->page.n);
+		r = stage_page(delta);
 	if (r == 0 && !delta->page.next_link)
 		r = tree_stage_apply(delta->tree, link, delta->is_full, &set);
 	delta->job_changed = tree_note(delta->tree) != before;
@@ -288,6 +298,7 @@ static bool keeps_link(const struct delta *delta)
 
 static void take_page(struct delta *delta, struct item_page *page)
 {
+	delta->saw_items |= page->bad_n > 0;
 	/* A business drive sends its root with every answer. */
 	for (size_t i = 0; i < page->n; i++)
 		delta->saw_items |= !page->items[i].is_root;

@@ -8,8 +8,12 @@
  * brings nothing after one keeps its old link and is asked again after recheck_ms[0] and [1].
  *
  * What cannot be believed (a malformed page, a link elsewhere, pages without end, no link at the
- * end) fails the run: the stored link stays. A link that the service no longer knows (410 and its
- * other spellings) leads to a full enumeration; what that does not bring is gone.
+ * end) fails the run: nothing of it is applied, the stored link stays, and the run is made again
+ * later. One malformed item does not stop the drive: when asking again did not help (graph.h), its
+ * row stays as it is, or absent, and everything else is applied. An item that does not even say
+ * which it is fails the run, because a full enumeration would delete its row. A link that the
+ * service no longer knows (410 and its other spellings) leads to a full enumeration; what that does
+ * not bring is gone.
  */
 #pragma once
 

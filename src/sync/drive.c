@@ -423,5 +423,6 @@ void drive_get_status(struct drive *drive, struct drive_status *ret)
 		.last_delta_s = drive->last_delta_s,
 		.is_crawling = crawl_is_running(drive->crawl),
 		.crawl_items_n = crawl_items_n(drive->crawl),
+		.skipped_n = graph_skipped_n(drive->graph),
 	};
 }

@@ -75,6 +75,8 @@ struct drive_status {
 	int64_t connected_since_s, last_notification_s, last_delta_s; /* wall clock; 0: never */
 	bool is_crawling;
 	uint64_t crawl_items_n;
+	unsigned
+		skipped_n; /* items left as they were: what the service says of them is malformed */
 };
 /* Borrowed strings, valid until the next turn. */
 void drive_get_status(struct drive *drive, struct drive_status *ret);

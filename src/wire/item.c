@@ -272,30 +272,64 @@ static int parse_object(const char *body, size_t len, struct json_object **ret,
 	return r;
 }
 
-static int fill_page(struct json_object *obj, struct item_page *page, struct item_problem *problem)
+/* Notes an item that cannot be believed, if it says which one it is. */
+static int add_bad(struct json_object *obj, const struct item_problem *inner, size_t at,
+		   struct item_page *page, struct item_problem *problem)
 {
-	struct json_object *value;
-	size_t n;
+	const char *id;
 	int r;
 
-	if (jget_arr(obj, "value", &value) != 0)
-		return bad(problem, "value is not an array");
-	n = json_object_array_length(value);
+	bad(problem, "value[%zu]: %.100s", at, inner->text);
+	if (jget_str(obj, "id", ITEM_ID_MAX, &id) != 0 || !id[0])
+		return -EBADMSG;
+	if (page->bad_n == ITEM_BAD_MAX)
+		return bad(problem, "more than %d items are malformed, the last: %.90s",
+			   ITEM_BAD_MAX, inner->text);
+	if (!page->bad)
+		page->bad = calloc(ITEM_BAD_MAX, sizeof(*page->bad));
+	if (!page->bad)
+		return -ENOMEM;
+	r = copy(id, strlen(id), &page->bad[page->bad_n].id);
+	if (r < 0)
+		return r;
+	page->bad[page->bad_n++].problem = *problem;
+	return 0;
+}
+
+static int fill_items(struct json_object *value, struct item_page *page,
+		      struct item_problem *problem)
+{
+	size_t n = json_object_array_length(value);
+	int r = 0;
+
 	if (n > ITEM_PAGE_MAX)
 		return bad(problem, "value has more than %d items", ITEM_PAGE_MAX);
 	page->items = calloc(n ? n : 1, sizeof(*page->items));
 	if (!page->items)
 		return -ENOMEM;
-	for (; page->n < n; page->n++) {
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct json_object *obj = json_object_array_get_idx(value, i);
 		struct item_problem inner = { "" };
 
-		r = item_parse(json_object_array_get_idx(value, page->n), &page->items[page->n],
-			       &inner);
-		if (r == -EBADMSG)
-			return bad(problem, "value[%zu]: %.100s", page->n, inner.text);
-		if (r < 0)
-			return r;
+		r = item_parse(obj, &page->items[page->n], &inner);
+		if (r == 0)
+			page->n++;
+		else if (r == -EBADMSG)
+			r = add_bad(obj, &inner, i, page, problem);
 	}
+	return r;
+}
+
+static int fill_page(struct json_object *obj, struct item_page *page, struct item_problem *problem)
+{
+	struct json_object *value;
+	int r;
+
+	if (jget_arr(obj, "value", &value) != 0)
+		return bad(problem, "value is not an array");
+	r = fill_items(value, page, problem);
+	if (r < 0)
+		return r;
 	r = take_str(obj, "@odata.nextLink", ITEM_URL_MAX, &page->next_link, problem);
 	if (r < 0)
 		return r;
@@ -325,6 +359,9 @@ void item_page_fini(struct item_page *page)
 	for (size_t i = 0; i < page->n; i++)
 		item_fini(&page->items[i]);
 	free(page->items);
+	for (size_t i = 0; i < page->bad_n; i++)
+		free(page->bad[i].id);
+	free(page->bad);
 	free(page->next_link);
 	free(page->delta_link);
 	*page = (struct item_page){ 0 };

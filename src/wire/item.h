@@ -32,6 +32,7 @@ enum {
 	ITEM_TAG_MAX = 1024,
 	ITEM_URL_MAX = 16384,
 	ITEM_PAGE_MAX = 20000, /* items of one page */
+	ITEM_BAD_MAX = 64,     /* of them malformed; more, and the page is */
 };
 
 /* Strings are owned by the struct and NULL when absent. */
@@ -54,20 +55,30 @@ struct item {
 	bool is_root, deleted, malware, vault;
 };
 
-struct item_page {
-	struct item *items;
-	size_t n;
-	char *next_link, *delta_link; /* absolute URLs, not checked here */
-};
-
 /* What is wrong with a reply, for the log: names the field, never holds a value that is secret. */
 struct item_problem {
 	char text[160];
 };
 
+/* An item that cannot be believed in a page that can. */
+struct item_bad {
+	char *id;
+	struct item_problem problem;
+};
+
+struct item_page {
+	struct item *items;
+	size_t n;
+	struct item_bad *bad; /* not among the items */
+	size_t bad_n;
+	char *next_link, *delta_link; /* absolute URLs, not checked here */
+};
+
 /* One driveItem. Needs an id. */
 must_check int item_parse(struct json_object *obj, struct item *ret, struct item_problem *problem);
-/* A listing or delta page: one bad item makes the page bad. */
+/* A listing or delta page. An item with a wrong field goes to bad, so that the others can be used;
+ * one without an id, or more than ITEM_BAD_MAX with wrong fields, make the page bad: nobody could
+ * say what is missing. */
 must_check int item_parse_page(const char *body, size_t len, struct item_page *ret,
 			       struct item_problem *problem);
 /* One driveItem as a whole body. */

@@ -27,6 +27,9 @@ static void parse_page(const char *body, size_t len)
 		return;
 	for (size_t i = 0; i < page.n; i++)
 		touch(&page.items[i]);
+	for (size_t i = 0; i < page.bad_n; i++)
+		if (!page.bad[i].id[0] || !page.bad[i].problem.text[0])
+			__builtin_trap();
 	item_page_fini(&page);
 }
 

@@ -15,6 +15,10 @@ enum { CALLS_N = 32 };
 
 #define PAGE "{\"value\":[{\"id\":\"A\",\"name\":\"a\",\"file\":{}}],\"@odata.deltaLink\":\"x\"}"
 
+#define BAD_PAGE                                                 \
+	"{\"value\":[{\"id\":\"A\",\"name\":\"a\",\"file\":{}}," \
+	"{\"id\":\"B\",\"name\":7}],\"@odata.deltaLink\":\"x\"}"
+
 struct call {
 	struct service *sv;
 	struct graph_call *call; /* NULL: has ended */
@@ -376,7 +380,7 @@ static const struct ending endings[] = {
 	  false,
 	  -EBADMSG,
 	  "",
-	  1,
+	  2,
 	  false },
 	{ "an error as 200",
 	  { "200|" ERROR("generalException") },
@@ -384,9 +388,34 @@ static const struct ending endings[] = {
 	  false,
 	  -EBADMSG,
 	  "",
-	  1,
+	  2,
 	  false },
-	{ "nothing as 204", { "204|" }, HTTP_PERSON, false, -EBADMSG, "", 1, false },
+	{ "HTML, then sense", { "200|<html>", "200|" PAGE }, HTTP_PERSON, false, 0, "", 2, false },
+	{ "an item that is mended",
+	  { "200|" BAD_PAGE, "200|" BAD_PAGE, "200|" PAGE },
+	  HTTP_PERSON,
+	  false,
+	  0,
+	  "",
+	  3,
+	  false },
+	{ "an item that stays malformed",
+	  { "200|" BAD_PAGE },
+	  HTTP_PERSON,
+	  false,
+	  0,
+	  "",
+	  4,
+	  false },
+	{ "an item without an id",
+	  { "200|{\"value\":[{\"name\":\"x\"}]}" },
+	  HTTP_PERSON,
+	  false,
+	  -EBADMSG,
+	  "",
+	  2,
+	  false },
+	{ "nothing as 204", { "204|" }, HTTP_PERSON, false, -EBADMSG, "", 2, false },
 	{ "a redirect",
 	  { "302 Location: https://evil.example/\r\n|" },
 	  HTTP_PERSON,
@@ -487,6 +516,47 @@ static void test_endings(void **state)
 		graph_free(graph);
 		service_fini(&sv);
 	}
+}
+
+/* An item that was left out before is not waited for again, until it was seen mended. */
+static const struct {
+	const char *reply;
+	unsigned asked_n, skipped_n;
+} skips[] = {
+	{ BAD_PAGE, 4, 1 }, { BAD_PAGE, 1, 1 },
+	{ PAGE, 1, 1 },     { "{\"value\":[{\"id\":\"B\",\"name\":\"b\",\"file\":{}}]}", 1, 0 },
+	{ BAD_PAGE, 4, 1 }, { "{\"value\":[{\"id\":\"B\",\"deleted\":{}}]}", 1, 0 },
+};
+
+static _Atomic(const char *) skip_reply;
+
+static void answer_skip(struct script_conn *conn, const struct script_request *req, void *arg)
+{
+	script_reply(conn, 200, "", skip_reply);
+}
+
+static void test_skipped_items(void **state)
+{
+	struct service sv;
+	struct graph *graph;
+	unsigned asked_n = 0;
+
+	service_init(&sv, answer_skip, NULL, 3600);
+	graph = make_graph(&sv);
+	for (size_t i = 0; i < array_n(skips); i++) {
+		struct call c;
+
+		skip_reply = skips[i].reply;
+		ask(&sv, graph, NULL, HTTP_BACKGROUND, &c);
+		assert_int_equal(c.result.error, 0);
+		asked_n += skips[i].asked_n;
+		if (script_requests_n(sv.script) != asked_n ||
+		    graph_skipped_n(graph) != skips[i].skipped_n)
+			fail_msg("row %zu: asked %u times in all, %u skipped", i,
+				 script_requests_n(sv.script), graph_skipped_n(graph));
+	}
+	graph_free(graph);
+	service_fini(&sv);
 }
 
 static char redirect_to[128];
@@ -665,6 +735,7 @@ int main(void)
 		cmocka_unit_test(test_links_that_lead_away),
 		cmocka_unit_test(test_one_renewal_after_many_401),
 		cmocka_unit_test(test_endings),
+		cmocka_unit_test(test_skipped_items),
 		cmocka_unit_test(test_where_to_begin_again),
 		cmocka_unit_test(test_retry_after_is_for_all),
 		cmocka_unit_test(test_offline_fails_at_once_and_is_noticed),

@@ -481,6 +481,67 @@ static void test_stored_link_of_another_service(void **state)
 	assert_false(rig_has(&t->rig, "F"));
 }
 
+/* --- items that cannot be believed --- */
+
+#define BAD(id) "{\"id\":\"" id "\",\"name\":7,\"file\":{}}"
+
+static void test_bad_item_stops_nothing_else(void **state)
+{
+	struct test *t = *state;
+	uint64_t ino = rig_ino(&t->rig, "F");
+
+	delta_look(t->delta, true);
+	rig_answer(asked(t, RIG_LINK("0")),
+		   RIG_LAST(BAD("F") "," RIG_FILE("N", "n", "A", "1") "," BAD("X"), RIG_LINK("1")));
+	assert_ended(t, 1, 0, true);
+	assert_link(t, RIG_LINK("1"));
+	assert_int_equal(rig_ino(&t->rig, "F"), ino);
+	assert_true(rig_has(&t->rig, "N"));
+	assert_false(rig_has(&t->rig, "X"));
+	assert_int_equal(t->rig.changes_n[CHANGE_CREATE], 1);
+	assert_int_equal(t->rig.changes_n[CHANGE_DELETE] + t->rig.changes_n[CHANGE_CONTENT], 0);
+}
+
+/* The last occurrence counts, whichever of the two it is. */
+static void test_bad_item_twice(void **state)
+{
+	struct test *t = *state;
+
+	delta_look(t->delta, true);
+	rig_answer(asked(t, RIG_LINK("0")), RIG_NEXT(BAD("F") "," RIG_GONE("A"), RIG_LINK("p")));
+	rig_answer(asked(t, RIG_LINK("p")), RIG_LAST(RIG_GONE("F") "," BAD("A"), RIG_LINK("1")));
+	assert_ended(t, 1, 0, true);
+	assert_false(rig_has(&t->rig, "F"));
+	assert_true(rig_has(&t->rig, "A"));
+}
+
+/* It is not deleted because nobody could read what was told of it. */
+static void test_resync_keeps_bad_items(void **state)
+{
+	struct test *t = *state;
+
+	delta_look(t->delta, true);
+	rig_refuse_resync(asked(t, RIG_LINK("0")), NULL);
+	rig_answer(asked(t, NULL), RIG_LAST(RIG_ROOT "," BAD("A"), RIG_LINK("1")));
+	assert_ended(t, 1, 0, true);
+	assert_link(t, RIG_LINK("1"));
+	assert_true(rig_has(&t->rig, "A"));
+	assert_false(rig_has(&t->rig, "F"));
+}
+
+static void test_item_without_id_fails_the_run(void **state)
+{
+	struct test *t = *state;
+
+	delta_look(t->delta, true);
+	rig_answer(asked(t, RIG_LINK("0")),
+		   RIG_LAST(RIG_GONE("F") ",{\"name\":\"x\"}", RIG_LINK("1")));
+	assert_ended(t, 1, -EBADMSG, false);
+	assert_non_null(strstr(t->text, "value[1]: id"));
+	assert_link(t, RIG_LINK("0"));
+	assert_true(rig_has(&t->rig, "F"));
+}
+
 /* --- the end --- */
 
 static void test_free_while_asking(void **state)
@@ -531,6 +592,10 @@ int main(void)
 		KNOWN(test_resync_spares_what_is_younger),
 		KNOWN(test_notification_during_resync),
 		KNOWN(test_stored_link_of_another_service),
+		KNOWN(test_bad_item_stops_nothing_else),
+		KNOWN(test_bad_item_twice),
+		KNOWN(test_resync_keeps_bad_items),
+		KNOWN(test_item_without_id_fails_the_run),
 		KNOWN(test_free_while_asking),
 		KNOWN(test_free_while_storing),
 	};

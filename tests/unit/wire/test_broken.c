@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-enum reply { ITEM, PAGE, DRIVE, SUBSCRIPTION };
+/* PAGE_ITEM: the page is good, its second item is not. */
+enum reply { ITEM, PAGE, PAGE_ITEM, DRIVE, SUBSCRIPTION };
 
 struct broken {
 	enum reply reply;
@@ -173,7 +174,7 @@ static const struct broken rows[] = {
 	{ ITEM, ITEM_AND("\"fileSystemInfo\":{\"createdDateTime\":\"2024-01-01T25:00:00Z\"}"),
 	  "createdDateTime" },
 
-	/* pages: one bad item makes the page bad, and is counted from zero */
+	/* pages: an item that does not say which it is makes the page bad; they count from zero */
 	{ PAGE, TEXT("{\"value\":null}"), "value" },
 	{ PAGE, TEXT("{\"value\":{}}"), "value" },
 	{ PAGE, TEXT("{\"value\":\"\"}"), "value" },
@@ -181,12 +182,14 @@ static const struct broken rows[] = {
 	{ PAGE, TEXT("{\"value\":[[]]}"), "value[0]" },
 	{ PAGE, TEXT("{\"value\":[\"I\"]}"), "value[0]" },
 	{ PAGE, TEXT("{\"value\":[{}]}"), "value[0]: id" },
-	{ PAGE, PAGE_AND("\"size\":\"1\""), "value[1]: size" },
-	{ PAGE, PAGE_AND("\"size\":-5"), "value[1]: size" },
-	{ PAGE, PAGE_AND("\"deleted\":1"), "value[1]: deleted" },
-	{ PAGE, PAGE_AND("\"parentReference\":1"), "value[1]: parentReference" },
+	{ PAGE_ITEM, PAGE_AND("\"size\":\"1\""), "value[1]: size" },
+	{ PAGE_ITEM, PAGE_AND("\"size\":-5"), "value[1]: size" },
+	{ PAGE_ITEM, PAGE_AND("\"deleted\":1"), "value[1]: deleted" },
+	{ PAGE_ITEM, PAGE_AND("\"parentReference\":1"), "value[1]: parentReference" },
 	{ PAGE, PAGE_AND("\"id\":\"\""), "value[1]: id" },
-	{ PAGE, PAGE_AND("\"eTag\":\"\xff\""), "value[1]: eTag" },
+	{ PAGE_ITEM, PAGE_AND("\"eTag\":\"\xff\""), "value[1]: eTag" },
+	{ PAGE_ITEM, PAGE_AND("\"name\":null"), "value[1]: name" },
+	{ PAGE_ITEM, PAGE_AND("\"size\":99999999999999999999"), "value[1]: size" },
 	{ PAGE, TEXT("{\"value\":[],\"@odata.nextLink\":1}"), "nextLink" },
 	{ PAGE, TEXT("{\"value\":[],\"@odata.nextLink\":{}}"), "nextLink" },
 	{ PAGE, TEXT("{\"value\":[],\"@odata.nextLink\":\"https://h/\\u0000\"}"), "nextLink" },
@@ -236,6 +239,7 @@ static int parse(enum reply reply, const char *body, size_t len, struct item_pro
 		r = item_parse_body(body, len, &out.item, problem);
 		break;
 	case PAGE:
+	case PAGE_ITEM:
 		r = item_parse_page(body, len, &out.page, problem);
 		break;
 	case DRIVE:
@@ -266,11 +270,56 @@ static void expect_broken(size_t row, enum reply reply, const char *body, size_t
 	free(copy);
 }
 
+/* The item that cannot be believed is named, and the other is given out. */
+static void expect_bad_item(size_t row, const char *body, size_t len, const char *names)
+{
+	struct item_problem problem = { "" };
+	struct item_page page = { 0 };
+
+	if (item_parse_page(body, len, &page, &problem) != 0)
+		fail_msg("row %zu was refused: %s", row, problem.text);
+	assert_int_equal(page.n, 1);
+	assert_string_equal(page.items[0].id, "A");
+	assert_int_equal(page.bad_n, 1);
+	assert_string_equal(page.bad[0].id, "I");
+	if (!strstr(page.bad[0].problem.text, names))
+		fail_msg("row %zu: \"%s\" does not name %s", row, page.bad[0].problem.text, names);
+	item_page_fini(&page);
+}
+
 static void test_table(void **state)
 {
 	assert_true(array_n(rows) >= 100);
-	for (size_t i = 0; i < array_n(rows); i++)
-		expect_broken(i, rows[i].reply, rows[i].body, rows[i].len, rows[i].names);
+	for (size_t i = 0; i < array_n(rows); i++) {
+		if (rows[i].reply == PAGE_ITEM)
+			expect_bad_item(i, rows[i].body, rows[i].len, rows[i].names);
+		else
+			expect_broken(i, rows[i].reply, rows[i].body, rows[i].len, rows[i].names);
+	}
+}
+
+/* So many items cannot be wrong each for itself. */
+static void test_too_many_bad_items(void **state)
+{
+	char body[8192] = "{\"value\":[";
+	size_t len = strlen(body);
+
+	for (int n = 1; n <= ITEM_BAD_MAX + 1; n++) {
+		struct item_problem problem = { "" };
+		struct item_page page = { 0 };
+		int r;
+
+		len += (size_t)snprintf(body + len, sizeof(body) - len,
+					"%s{\"id\":\"I%d\",\"name\":7}", n > 1 ? "," : "", n);
+		memcpy(body + len, "]}", 3);
+		r = item_parse_page(body, len + 2, &page, &problem);
+		assert_int_equal(r, n <= ITEM_BAD_MAX ? 0 : -EBADMSG);
+		if (r < 0)
+			assert_non_null(strstr(problem.text, "malformed, the last: name"));
+		else
+			assert_int_equal(page.bad_n, n);
+		item_page_fini(&page);
+	}
 }
 
 /* A whole page, cut at every byte, is never taken for a page. */
@@ -370,6 +419,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_too_many_bad_items),
 		cmocka_unit_test(test_truncation_at_every_byte),
 		cmocka_unit_test(test_damage_at_every_byte),
 		cmocka_unit_test(test_lengths_are_bounded),
