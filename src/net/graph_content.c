@@ -23,21 +23,28 @@ static int parse_content_range(const char *text, uint64_t *ret_first, uint64_t *
 	return 0;
 }
 
+static int refuse(struct graph_call *call, const char *why)
+{
+	log_warn("%s: malformed reply: %s", log_url(call->url), why);
+	return -EBADMSG;
+}
+
 static int on_range_head(struct graph_call *call, const struct http_head *head)
 {
 	const struct graph_content *c = &call->content;
 	uint64_t first, last;
 
-	if (parse_content_range(head->content_range, &first, &last, &call->total) < 0 ||
-	    first != c->off || last - first + 1 > c->len)
-		return -EBADMSG;
+	if (parse_content_range(head->content_range, &first, &last, &call->total) < 0)
+		return refuse(call, "Content-Range is missing or malformed");
+	if (first != c->off || last - first + 1 > c->len)
+		return refuse(call, "Content-Range is not what was asked for");
 	/* Fewer bytes than asked for are in order only at the end of the content. */
 	if (last - first + 1 < c->len && last + 1 != call->total)
-		return -EBADMSG;
+		return refuse(call, "Content-Range ends before its time");
 	call->left = last - first + 1;
 	/* A body of another length than its range says belongs to something else. */
 	if (head->content_length >= 0 && (uint64_t)head->content_length != call->left)
-		return -EBADMSG;
+		return refuse(call, "Content-Length contradicts Content-Range");
 	return 0;
 }
 
@@ -47,7 +54,7 @@ static int on_whole_head(struct graph_call *call, const struct http_head *head)
 	const struct graph_content *c = &call->content;
 
 	if (head->content_length < 0)
-		return -EBADMSG;
+		return refuse(call, "all of the content without a Content-Length");
 	call->total = (uint64_t)head->content_length;
 	if (c->off > call->total)
 		return -ERANGE;
@@ -77,7 +84,9 @@ static int on_head(void *arg, const struct http_head *head)
 		return -ERANGE;
 	default:
 		(void)graph_call_note_throttle(call->graph, head);
-		return head->status >= 500 || head->status == 429 ? -EAGAIN : -EBADMSG;
+		if (head->status >= 500 || head->status == 429)
+			return -EAGAIN;
+		return refuse(call, "neither content nor an error of it");
 	}
 	return r < 0 ? r : call->content.on_head(call->content.arg, call->total, head->etag);
 }
@@ -113,7 +122,9 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 	if (error == -ECANCELED && call->left == 0)
 		error = 0;
 	if (error == 0 && call->left > 0)
-		error = -EBADMSG;
+		error = refuse(call, "content is shorter than its length");
+	else if (error < 0)
+		log_debug("%s: %s", log_url(call->url), strerror(-error));
 	call->content.on_done(call->content.arg, error);
 	graph_call_free(call);
 }

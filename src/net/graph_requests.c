@@ -190,6 +190,20 @@ static int note_skips(struct graph_call *call, const struct item_page *page)
 	return r;
 }
 
+/* The bearer goes where these lead, now or at the next start. */
+static int check_links(struct graph_call *call, const struct item_page *page,
+		       struct item_problem *problem)
+{
+	const char *base = call->graph->base_url;
+	bool is_next_bad = page->next_link && !http_is_same_origin(page->next_link, base);
+
+	if (!is_next_bad && (!page->delta_link || http_is_same_origin(page->delta_link, base)))
+		return 0;
+	snprintf(problem->text, sizeof(problem->text), "%s leads away from the service",
+		 is_next_bad ? "@odata.nextLink" : "@odata.deltaLink");
+	return -EBADMSG;
+}
+
 static bool finish_page(struct graph_call *call, struct graph_result *result, const char *body,
 			size_t len)
 {
@@ -197,6 +211,8 @@ static bool finish_page(struct graph_call *call, struct graph_result *result, co
 	struct item_page page = { 0 };
 	int r = result->error ? 0 : item_parse_page(body, len, &page, &problem);
 
+	if (r == 0)
+		r = check_links(call, &page, &problem);
 	if (r == 0 && has_new_bad(&call->graph->skips, &page) && again(call, AGAIN_ITEM)) {
 		log_debug("%s: malformed reply: %s: asking again", log_url(call->url),
 			  page.bad[0].problem.text);

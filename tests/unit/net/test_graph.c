@@ -13,11 +13,11 @@
 
 enum { CALLS_N = 32 };
 
-#define PAGE "{\"value\":[{\"id\":\"A\",\"name\":\"a\",\"file\":{}}],\"@odata.deltaLink\":\"x\"}"
+#define PAGE "{\"value\":[{\"id\":\"A\",\"name\":\"a\",\"file\":{}}]}"
 
 #define BAD_PAGE                                                 \
 	"{\"value\":[{\"id\":\"A\",\"name\":\"a\",\"file\":{}}," \
-	"{\"id\":\"B\",\"name\":7}],\"@odata.deltaLink\":\"x\"}"
+	"{\"id\":\"B\",\"name\":7}]}"
 
 struct call {
 	struct service *sv;
@@ -409,6 +409,14 @@ static const struct ending endings[] = {
 	  false },
 	{ "an item without an id",
 	  { "200|{\"value\":[{\"name\":\"x\"}]}" },
+	  HTTP_PERSON,
+	  false,
+	  -EBADMSG,
+	  "",
+	  2,
+	  false },
+	{ "a link that leads away",
+	  { "200|{\"value\":[],\"@odata.deltaLink\":\"https://graph.test.evil/v1.0\"}" },
 	  HTTP_PERSON,
 	  false,
 	  -EBADMSG,
