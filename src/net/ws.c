@@ -78,7 +78,8 @@ static int on_receive(struct ws_connection *c, struct lws *wsi, const void *data
 		buf_clear(&c->message);
 	if (buf_append(&c->message, data, len) < 0) {
 		snprintf(c->reason, sizeof(c->reason), "a message over %d bytes", WS_MESSAGE_MAX);
-		lws_close_reason(wsi, LWS_CLOSE_STATUS_MESSAGE_TOO_LARGE, NULL, 0);
+		/* No close frame: while one waits for its answer, libwebsockets 4.1 goes on
+		 * receiving, beyond the end of its buffer. */
 		return -1;
 	}
 	if (lws_remaining_packet_payload(wsi) > 0 || !lws_is_final_fragment(wsi))
