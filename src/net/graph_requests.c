@@ -221,8 +221,10 @@ static bool finish_page(struct graph_call *call, struct graph_result *result, co
 	}
 	if (r == 0)
 		r = note_skips(call, &page);
-	if (r < 0 && !note_bad(call, result, r, &problem))
+	if (r < 0 && !note_bad(call, result, r, &problem)) {
+		item_page_fini(&page);
 		return false;
+	}
 	call->fn.page(call->arg, result, result->error ? NULL : &page);
 	item_page_fini(&page);
 	return true;

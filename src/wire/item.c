@@ -20,6 +20,14 @@ static int bad(struct item_problem *problem, const char *fmt, ...)
 	return -EBADMSG;
 }
 
+/* Says in which member of the item the problem is. */
+static int within(struct item_problem *problem, const char *member, int r)
+{
+	struct item_problem inner = *problem;
+
+	return r == -EBADMSG ? bad(problem, "%s.%.100s", member, inner.text) : r;
+}
+
 static int copy(const char *s, size_t len, char **ret)
 {
 	char *dup = malloc(len + 1);
@@ -121,7 +129,9 @@ static int take_parent(struct json_object *obj, struct item *item, struct item_p
 	if (r == JGET_ABSENT)
 		return 0;
 	r = take_str(ref, "id", ITEM_ID_MAX, &item->parent_id, problem);
-	return r < 0 ? r : take_str(ref, "driveId", ITEM_ID_MAX, &item->parent_drive_id, problem);
+	if (r == 0)
+		r = take_str(ref, "driveId", ITEM_ID_MAX, &item->parent_drive_id, problem);
+	return within(problem, "parentReference", r);
 }
 
 static int take_remote(struct json_object *remote, struct item *item, struct item_problem *problem)
@@ -130,11 +140,13 @@ static int take_remote(struct json_object *remote, struct item *item, struct ite
 	int r = take_str(remote, "id", ITEM_ID_MAX, &item->remote_id, problem);
 
 	if (r < 0)
-		return r;
+		return within(problem, "remoteItem", r);
 	r = jget_obj(remote, "parentReference", &ref);
 	if (r < 0)
 		return bad(problem, "remoteItem.parentReference is not an object");
-	return r == 0 ? take_str(ref, "driveId", ITEM_ID_MAX, &item->remote_drive_id, problem) : 0;
+	if (r == 0)
+		r = take_str(ref, "driveId", ITEM_ID_MAX, &item->remote_drive_id, problem);
+	return r == JGET_ABSENT ? 0 : within(problem, "remoteItem.parentReference", r);
 }
 
 /* Is the facet there? Its content does not matter, but it must be an object. */
