@@ -57,6 +57,11 @@ static void poll_later(struct auth_login *login)
 	loop_timer_arm(&login->timer, (uint64_t)login->interval_s * 1000);
 }
 
+static const char *text_of(int error)
+{
+	return error == -EBADMSG ? "the login service's reply is malformed" : strerror(-error);
+}
+
 /* 1: poll again. */
 static int judge(struct auth_login *login, const struct http_head *head, const char *body,
 		 size_t len, struct oauth_error *error)
@@ -90,7 +95,10 @@ static void on_polled(void *arg, int error, const struct http_head *head, const 
 	if (error == 1 && loop_now_ms(login->loop) < login->ends_ms)
 		poll_later(login);
 	else
-		done(login, error == 1 ? -ETIMEDOUT : error, why.text[0] ? why.text : why.code);
+		done(login, error == 1 ? -ETIMEDOUT : error,
+		     why.text[0]   ? why.text
+		     : why.code[0] ? why.code
+				   : text_of(error));
 }
 
 static void on_timer(void *arg)
@@ -160,7 +168,7 @@ static void on_code(void *arg, int error, const struct http_head *head, const ch
 	if (error == 0)
 		poll_later(login);
 	else
-		done(login, error, why.text[0] ? why.text : strerror(-error));
+		done(login, error, why.text[0] ? why.text : text_of(error));
 }
 
 int auth_login_start(struct loop *loop, struct http *http, const struct account *account,
