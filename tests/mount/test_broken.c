@@ -1,202 +1,122 @@
 /*
- * Replies and frames that no proper service would send. Each must end in an error or in the right
- * result, never in a crash, a changed tree or wrong bytes; afterwards the drive works as before.
+ * Replies and frames that no proper service would send (samples.h). Each reaches the program, which
+ * the log shows by naming what is wrong; none ends it, changes the tree or gives wrong bytes; and
+ * when the service speaks sense again, the drive goes on by itself.
  */
 #include "harness.h"
+#include "samples.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#define ARRAY_N(a) (sizeof(a) / sizeof((a)[0]))
+enum { SAMPLES_MIN = 100, FILE_BYTES = 100000, RECOVER_MS = 60000, PAGES_N = 64 };
 
-enum { SAMPLES_MIN = 100, FILE_BYTES = 100000, RECOVER_MS = 60000 };
-
-/* A broken page costs one poll. */
+/* A failure costs little time here. */
 static const char config[] = "[channel]\nbackoff_min = 20ms\nbackoff_max = 50ms\n"
-			     "[sync]\ncrawl = off\npoll_min = 20ms\npoll_max = 50ms\n";
-
-/* Bodies of delta; {next} and {delta} are links that work. Each is to be refused as a whole or to
- * change nothing. */
-static const char *const delta_bodies[] = {
-	"",
-	" ",
-	"{",
-	"[]",
-	"null",
-	"\"text\"",
-	"17",
-	"{}",
-	"{\"value\":[]}",
-	"{\"value\":null,\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":{},\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":7,\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[null],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[7],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[[]],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[\"x\"],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[],\"@odata.deltaLink\":null}",
-	"{\"value\":[],\"@odata.deltaLink\":7}",
-	"{\"value\":[],\"@odata.deltaLink\":\"\"}",
-	"{\"value\":[],\"@odata.deltaLink\":\"http://example.com/v1.0/delta\"}",
-	"{\"value\":[],\"@odata.deltaLink\":\"file:///etc/passwd\"}",
-	"{\"value\":[],\"@odata.nextLink\":\"http://169.254.169.254/latest\"}",
-	"{\"value\":[],\"@odata.nextLink\":\"http://127.0.0.1:1/v1.0/me/drive/root/delta\"}",
-	"{\"value\":[],\"@odata.nextLink\":\"relative\"}",
-	"{\"value\":[],\"@odata.nextLink\":{}}",
-	"{\"value\":[],\"@odata.deltaLink\":\"{delta}\"",
-	"{\"value\":[{\"id\":7}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{\"id\":\"\"}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{\"id\":null,\"name\":\"x\"}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{\"id\":{},\"name\":\"x\"}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{\"id\":\"a\\u0000b\",\"name\":\"x\"}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"value\":[{\"name\":\"no id\",\"file\":{}}],\"@odata.deltaLink\":\"{delta}\"}",
-	"{\"error\":{\"code\":\"generalException\"}}",
-	"{\"error\":\"text\"}",
-	"<html><body>Please sign in to the network</body></html>",
-	"\xef\xbb\xbf",
-	"{\"value\":[],,\"@odata.deltaLink\":\"{delta}\"}",
-	"{'value':[],'@odata.deltaLink':'{delta}'}",
-	"{\"value\":[],\"@odata.deltaLink\":\"{delta}\"}}",
-	"{\"value\":[],\"@odata.deltaLink\":\"{delta}\"}trailing",
-	"{\"value\":[{\"id\":\"A\",\"size\":1e999}],\"@odata.deltaLink\":NaN}",
-};
-
-/* Faults of a listing; the directory is listed once under each. */
-static const char *const listing_faults[] = {
-	"{\"body\":\"\"}",
-	"{\"body\":\"{\"}",
-	"{\"body\":\"[]\"}",
-	"{\"body\":\"{\\\"value\\\":7}\"}",
-	"{\"body\":\"{\\\"value\\\":[null]}\"}",
-	"{\"body\":\"{\\\"value\\\":[{\\\"id\\\":7}]}\"}",
-	"{\"body\":\"{\\\"error\\\":{}}\"}",
-	"{\"body\":\"<html>sign in</html>\",\"content_type\":\"text/html\"}",
-	"{\"body\":\"{\\\"value\\\":[],\\\"@odata.nextLink\\\":\\\"http://example.com/\\\"}\"}",
-	"{\"body\":\"{\\\"value\\\":[],\\\"@odata.nextLink\\\":17}\"}",
-	"{\"truncate\":100}",
-	"{\"reset_at\":100}",
-	"{\"overlong\":100}",
-	"{\"content_length\":\"-1\"}",
-	"{\"content_length\":\"99999999999999999999\"}",
-	"{\"drop\":true}",
-	"{\"reset\":true}",
-	"{\"raw\":\"HTTP/1.1 200 OK\\r\\n\"}",
-	"{\"raw\":\"nonsense\\r\\n\\r\\n\"}",
-	"{\"raw\":\"HTTP/1.1 999 ?\\r\\n\\r\\n\"}",
-	"{\"status\":301,\"location\":\"http://169.254.169.254/\"}",
-	"{\"status\":302,\"location\":\"file:///etc/passwd\"}",
-	"{\"status\":302,\"location\":\"\"}",
-	"{\"status\":418}",
-	"{\"status\":500,\"body\":\"\"}",
-	"{\"status\":503,\"retry_after\":\"abc\"}",
-	"{\"status\":503,\"retry_after\":\"-7\"}",
-};
-
-/* Faults of a download; the file is read once under each. */
-static const char *const content_faults[] = {
-	"{\"truncate\":50000}",
-	"{\"reset_at\":50000}",
-	"{\"overlong\":1000}",
-	"{\"flip\":1234}",
-	"{\"content_range\":\"bytes 5-99999/100000\"}",
-	"{\"content_range\":\"bytes 0-99998/99999\"}",
-	"{\"content_range\":\"rubbish\"}",
-	"{\"content_range\":\"bytes 0-9223372036854775807/9223372036854775807\"}",
-	"{\"ignore_range\":true}",
-	"{\"body\":\"<html>sign in</html>\",\"content_type\":\"text/html\"}",
-	"{\"body\":\"\"}",
-	"{\"content_length\":\"-1\"}",
-	"{\"headers\":{\"Content-Encoding\":\"gzip\"}}",
-	"{\"status\":206,\"body\":\"short\"}",
-	"{\"status\":204}",
-	"{\"status\":404}",
-	"{\"status\":302,\"location\":\"http://example.com/\"}",
-	"{\"drop\":true}",
-};
-
-/* Members of POST /socket/send. */
-static const char *const frames[] = {
-	"\"text\":\"\"",
-	"\"text\":\"9\"",
-	"\"text\":\"x\"",
-	"\"text\":\"4\"",
-	"\"text\":\"4abc\"",
-	"\"text\":\"42\"",
-	"\"text\":\"42{}\"",
-	"\"text\":\"42[\"",
-	"\"text\":\"42[]\"",
-	"\"text\":\"42abc[\\\"x\\\"]\"",
-	"\"text\":\"42/notifications,[17]\"",
-	"\"text\":\"42/notifications,[\\\"unknown\\\"]\"",
-	"\"text\":\"42/notifications\"",
-	"\"text\":\"42/elsewhere,[\\\"notification\\\"]\"",
-	"\"text\":\"42/notifications,99999999999999999999[\\\"notification\\\"]\"",
-	"\"text\":\"45-[\\\"x\\\"]\"",
-	"\"text\":\"4599-[\\\"x\\\"]\"",
-	"\"text\":\"450-/notifications,[\\\"notification\\\"]\"",
-	"\"text\":\"451-/"
-	"notifications,[\\\"notification\\\",{\\\"_placeholder\\\":true,\\\"num\\\":0}]\","
-	"\"binary_b64\":\"AQID\"",
-	"\"text\":\"40\"",
-	"\"text\":\"40/notifications,{}\"",
-	"\"text\":\"41/notifications,\"",
-	"\"text\":\"41\"",
-	"\"text\":\"44/notifications,{\\\"message\\\":\\\"no\\\"}\"",
-	"\"text\":\"44/notifications,\\\"no\\\"\"",
-	"\"text\":\"1\"",
-	"\"text\":\"6\"",
-	"\"text\":\"5\"",
-	"\"text\":\"0{\\\"sid\\\":\\\"again\\\"}\"",
-	"\"text\":\"b4abcd\"",
-	"\"text\":\"2abc\"",
-	"\"text\":\"3\"",
-	"\"text_b64\":\"//8=\"",
-	"\"binary_b64\":\"AQID\"",
-	"\"raw_b64\":\"gYEAAAAANA==\"",
-	"\"raw_b64\":\"wQE0\"",
-	"\"raw_b64\":\"gwA=\"",
-	"\"raw_b64\":\"CQA=\"",
-	"\"raw_b64\":\"gAA=\"",
-	"\"raw_b64\":\"iQA=\"",
-	"\"raw_b64\":\"gX9//////////w==\"",
-	"\"raw_b64\":\"iAE=\"",
-	"\"raw_b64\":\"iAED\"",
-	"\"raw_b64\":\"SFRUUC8xLjEgNDAwIEJhZA0KDQo=\"",
-	"\"size\":2097152",
-	"\"close\":1000",
-	"\"close\":1009",
-	"\"close\":4999",
-	"\"close\":0",
-	"\"reset\":true",
-	"\"fin\":true",
-};
+			     "[sync]\ncrawl = off\npoll_min = 20ms\npoll_max = 50ms\n"
+			     "retry_min = 20ms\n";
 
 static struct harness h;
 
-static int set_up(void **state)
-{
-	char path[64];
+/* --- the log --- */
 
-	harness_start(&h, NULL);
-	harness_config(&h, config);
-	for (size_t i = 0; i < ARRAY_N(listing_faults); i++) {
-		snprintf(path, sizeof(path), "list%zu/inside.txt", i);
+static size_t log_size(void)
+{
+	char path[128];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/mount.log", h.dir);
+	assert_int_equal(stat(path, &st), 0);
+	return (size_t)st.st_size;
+}
+
+/* Is there a line behind this place with both texts? */
+static bool is_logged(size_t after, const char *text, const char *too)
+{
+	char path[128], line[4096];
+	bool is = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/mount.log", h.dir);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)after, SEEK_SET), 0);
+	while (!is && fgets(line, sizeof(line), f))
+		is = strstr(line, text) && strstr(line, too);
+	fclose(f);
+	return is;
+}
+
+static void show_log_after(size_t after)
+{
+	harness_sh(&h, "tail -c +%zu $DIR/mount.log | head -c 3000", after + 1);
+}
+
+static void expect_logged(size_t after, const struct sample *sample, const char *too)
+{
+	uint64_t until = harness_now_ms() + HARNESS_WAIT_MS;
+
+	while (!is_logged(after, sample->names, too)) {
+		if (kill(h.mount_pid, 0) != 0)
+			fail_msg("the program is gone after %s", sample->what);
+		if (harness_now_ms() > until) {
+			show_log_after(after);
+			fail_msg("\"%s\" was not logged after %s", sample->names, sample->what);
+		}
+		harness_nap();
+	}
+}
+
+/* --- set-up --- */
+
+/* A directory for each of the samples, whose ids are kept. */
+static char ids[4][64][96];
+enum { LISTING, INFO, REDIRECT, CONTENT };
+
+static void make(int kind, const struct samples *samples, const char *path_fmt, const char *more)
+{
+	for (size_t i = 0; i < samples->n; i++) {
+		char path[64];
+		struct json_object *reply, *id;
+
+		snprintf(path, sizeof(path), "%s%zu", path_fmt, i);
+		reply = kind == LISTING
+				? harness_admin(&h, "POST", "/mkdir", "{\"path\":\"%s\"}", path)
+				: harness_admin(
+					  &h, "POST", "/raw_item",
+					  "{\"parent\":\"read\",\"name\":\"%s\",\"size\":%d%s}",
+					  path, FILE_BYTES, more);
+		assert_true(json_object_object_get_ex(reply, "id", &id));
+		snprintf(ids[kind][i], sizeof(ids[kind][i]), "%s", json_object_get_string(id));
+		json_object_put(reply);
+		if (kind != LISTING)
+			continue;
+		snprintf(path, sizeof(path), "%s%zu/inside.txt", path_fmt, i);
 		harness_create_text(&h, path, "inside\n");
 	}
-	for (size_t i = 0; i < ARRAY_N(content_faults); i++) {
-		snprintf(path, sizeof(path), "read/file%zu", i);
-		harness_create(&h, path, FILE_BYTES);
-	}
+}
+
+static int set_up(void **state)
+{
+	harness_start(&h, NULL);
+	harness_config(&h, config);
+	make(LISTING, &samples_listing, "list", "");
+	harness_mkdir(&h, "read");
+	make(INFO, &samples_info, "info", "");
+	make(REDIRECT, &samples_redirect, "redirect",
+	     ",\"remove\":[\"@microsoft.graph.downloadUrl\"]");
+	make(CONTENT, &samples_content, "content", "");
+	harness_create_text(&h, "dir/sub/kept.txt", "kept\n");
 	harness_mount(&h, NULL);
 	harness_wait_state(&h, "live");
 	return 0;
@@ -208,71 +128,68 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void expect_alive(const char *after)
-{
-	if (kill(h.mount_pid, 0) != 0)
-		fail_msg("the program is gone after %s", after);
-}
+/* --- delta --- */
 
-static void test_delta(void **state)
+/* The pages are given again and again, until sense is spoken. */
+static void give_page(const char *page)
 {
 	struct json_object *pages = json_object_new_array(), *args = json_object_new_object();
 
-	harness_wait_equal(&h, RECOVER_MS);
-	for (size_t i = 0; i < ARRAY_N(delta_bodies); i++)
-		json_object_array_add(pages, json_object_new_string(delta_bodies[i]));
+	for (size_t i = 0; i < PAGES_N; i++)
+		json_object_array_add(pages, json_object_new_string(page));
 	json_object_object_add(args, "pages", pages);
-	harness_do(&h, "/delta", NULL, "%s", json_object_to_json_string(args));
+	harness_do(&h, "/delta", NULL, "%s",
+		   json_object_to_json_string_ext(args, JSON_C_TO_STRING_PLAIN |
+								JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(args);
-	harness_create_text(&h, "after-delta.txt", "x");
-	while (harness_counter(&h, "delta_pages_left") > 0) {
-		harness_nap();
-		expect_alive("a broken page of delta");
-	}
+}
+
+static void speak_sense(void)
+{
 	harness_do(&h, "/delta", NULL, "{\"pages\":null}");
+}
+
+static void test_pages(void **state)
+{
+	for (size_t i = 0; i < samples_page.n; i++) {
+		const struct sample *sample = &samples_page.v[i];
+		size_t before = log_size();
+		char name[48];
+
+		snprintf(name, sizeof(name), "after-page-%zu.txt", i);
+		give_page(sample->what);
+		harness_create_text(&h, name, "x");
+		expect_logged(before, sample, "");
+		if (access(harness_path(&h, "%s", name), F_OK) == 0 || errno != ENOENT)
+			fail_msg("the tree was changed by %s", sample->what);
+		speak_sense();
+		harness_wait_until(access(harness_path(&h, "%s", name), F_OK) == 0);
+	}
 	harness_wait_equal(&h, RECOVER_MS);
 }
 
-static void test_listings(void **state)
+static void get_id(const char *path, char *ret, size_t size)
 {
-	for (size_t i = 0; i < ARRAY_N(listing_faults); i++) {
-		harness_fault(&h, "{\"class\":\"children\",\"first\":1,\"action\":%s}",
-			      listing_faults[i]);
-		/* An error or the right listing; never an empty or a wrong one. */
-		assert_int_equal(harness_sh(&h,
-					    "out=$(ls $MNT/list%zu 2>/dev/null) || exit 0; "
-					    "test \"$out\" = inside.txt",
-					    i),
-				 0);
-		expect_alive(listing_faults[i]);
-		harness_no_faults(&h);
-		harness_wait_until(
-			harness_sh(&h, "test \"$(ls $MNT/list%zu 2>/dev/null)\" = inside.txt", i) ==
-			0);
-	}
+	ssize_t n = getxattr(harness_path(&h, "%s", path), "user.graphfs.id", ret, size - 1);
+
+	assert_true(n > 0);
+	ret[n] = '\0';
 }
 
-/* 0: the right bytes; 1: wrong ones; else an error of reading. */
-static int compare_file(size_t i)
+/* Puts an id in place of each word. */
+static char *replaced(const char *text, const char *word, const char *id)
 {
-	return harness_sh(&h,
-			  "cat $MNT/read/file%zu >$DIR/got 2>/dev/null || exit 2; "
-			  "curl -sfG --noproxy '*' '%s/content' --data-urlencode path=read/file%zu "
-			  "-o $DIR/right || exit 3; cmp -s $DIR/got $DIR/right",
-			  i, h.admin, i);
-}
+	char *out = malloc(strlen(text) * 100 + 1), *at = out;
 
-static void test_contents(void **state)
-{
-	for (size_t i = 0; i < ARRAY_N(content_faults); i++) {
-		harness_fault(&h, "{\"class\":\"content\",\"first\":1,\"action\":%s}",
-			      content_faults[i]);
-		if (compare_file(i) == 1)
-			fail_msg("wrong bytes were read after %s", content_faults[i]);
-		expect_alive(content_faults[i]);
-		harness_no_faults(&h);
-		harness_wait_until(compare_file(i) == 0);
+	assert_non_null(out);
+	while (*text) {
+		bool is_word = strncmp(text, word, strlen(word)) == 0;
+
+		at += sprintf(at, "%.*s", is_word ? 96 : 1, is_word ? id : text);
+		text += is_word ? strlen(word) : 1;
 	}
+	*at = '\0';
+	return out;
 }
 
 static bool is_joined(void)
@@ -292,12 +209,266 @@ static bool is_joined(void)
 	return is;
 }
 
+/* The next run of delta gets this page, and ends. */
+static void run_delta(const char *page)
+{
+	int64_t left;
+
+	give_page(page);
+	harness_do(&h, "/socket/send", NULL,
+		   "{\"text\":\"42/notifications,[\\\"notification\\\",\\\"{}\\\"]\"}");
+	left = harness_counter(&h, "delta_pages_left");
+	assert_true(left > 0);
+	harness_wait_until(harness_counter(&h, "delta_pages_left") < PAGES_N);
+}
+
+static void test_odd_pages(void **state)
+{
+	char root[96], dir[96], sub[96];
+
+	assert_int_equal(harness_sh(&h, "ls $MNT/dir/sub >/dev/null"), 0);
+	get_id("", root, sizeof(root));
+	get_id("dir", dir, sizeof(dir));
+	get_id("dir/sub", sub, sizeof(sub));
+	for (size_t i = 0; i < samples_odd.n; i++) {
+		const struct sample *sample = &samples_odd.v[i];
+		char *a = replaced(sample->what, "$ROOT", root), *b = replaced(a, "$DIR", dir);
+		char *page = replaced(b, "$SUB", sub);
+		size_t before = log_size();
+		char name[48];
+
+		run_delta(page);
+		if (sample->names)
+			expect_logged(before, sample, "");
+		speak_sense();
+		snprintf(name, sizeof(name), "after-odd-%zu.txt", i);
+		harness_create_text(&h, name, "x");
+		harness_wait_until(access(harness_path(&h, "%s", name), F_OK) == 0);
+		if (!harness_trees_equal(&h, true))
+			fail_msg("the tree was changed by %s", page);
+		free(a);
+		free(b);
+		free(page);
+	}
+}
+
+static int64_t skipped_n(void)
+{
+	struct json_object *status = harness_status(&h), *member;
+	int64_t n = json_object_object_get_ex(status, "skipped", &member)
+			    ? json_object_get_int64(member)
+			    : -1;
+
+	json_object_put(status);
+	return n;
+}
+
+/* One page with all of them: they are left out, one by one, and everything else goes on. */
+static void test_items(void **state)
+{
+	char kept[96], *page = NULL;
+	size_t before = log_size(), len = 0;
+	FILE *f = open_memstream(&page, &len);
+
+	get_id("dir/sub/kept.txt", kept, sizeof(kept));
+	fputs("{\"value\":[", f);
+	for (size_t i = 0; i < samples_item.n; i++) {
+		char id[32];
+		char *item;
+
+		snprintf(id, sizeof(id), "BAD%zu", i);
+		item = replaced(samples_item.v[i].what, "$ID", id);
+		fprintf(f, "%s,", item);
+		free(item);
+	}
+	fprintf(f,
+		"{\"id\":\"%s\",\"name\":\"other\",\"size\":\"7\",\"file\":{}}],"
+		"\"@odata.deltaLink\":\"{delta}\"}",
+		kept);
+	fclose(f);
+	run_delta(page);
+	for (size_t i = 0; i < samples_item.n; i++) {
+		char item[64];
+
+		snprintf(item, sizeof(item), "item BAD%zu is left as it was", i);
+		expect_logged(before, &samples_item.v[i], item);
+	}
+	speak_sense();
+	harness_create_text(&h, "after-items.txt", "x");
+	harness_wait_until(access(harness_path(&h, "after-items.txt"), F_OK) == 0);
+	harness_wait_equal(&h, RECOVER_MS);
+	assert_int_equal(skipped_n(), samples_item.n + 1);
+	/* Told properly, it is one of the others again. */
+	harness_write_text(&h, "dir/sub/kept.txt", "mended\n");
+	harness_wait_until(harness_sh(&h, "grep -q mended $MNT/dir/sub/kept.txt") == 0);
+	assert_int_equal(skipped_n(), samples_item.n);
+	free(page);
+}
+
+/* --- what a person asks for --- */
+
+static void install(int kind, const char *class, const struct samples *samples)
+{
+	for (size_t i = 0; i < samples->n; i++)
+		harness_fault(&h, "{\"class\":\"%s\",\"match\":\"%s\",\"action\":%s}", class,
+			      ids[kind][i], samples->v[i].what);
+}
+
+/* Every rule has struck. */
+static void expect_struck(const struct samples *samples)
+{
+	struct json_object *reply = harness_admin(&h, "GET", "/faults", NULL), *rules, *struck;
+
+	assert_true(json_object_object_get_ex(reply, "rules", &rules));
+	assert_int_equal(json_object_array_length(rules), samples->n);
+	for (size_t i = 0; i < samples->n; i++) {
+		assert_true(json_object_object_get_ex(json_object_array_get_idx(rules, i), "struck",
+						      &struck));
+		if (json_object_get_int64(struck) == 0)
+			fail_msg("never sent: %s", samples->v[i].what);
+	}
+	json_object_put(reply);
+}
+
+/* The shell function "one" for each number below n, all at once; each leaves its status in rc.i: 0
+ * right, 1 wrong, 2 an error. */
+static void run_all(size_t n, const char *one)
+{
+	assert_int_equal(harness_sh(&h,
+				    "ADMIN='%s'; one() { %s\n}; for i in $(seq 0 %zu); do "
+				    "(one $i; echo $? >$DIR/rc.$i) & done; wait",
+				    h.admin, one, n - 1),
+			 0);
+}
+
+static int status_of(size_t i)
+{
+	char path[128], text[16] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/rc.%zu", h.dir, i);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	return atoi(text);
+}
+
+static bool are_all_right(size_t n, const char *one)
+{
+	run_all(n, one);
+	for (size_t i = 0; i < n; i++)
+		if (status_of(i) != 0)
+			return false;
+	return true;
+}
+
+/* too: the log's line of a sample also holds its id. */
+static void try_all(int kind, const char *class, const struct samples *samples, const char *one,
+		    bool too)
+{
+	size_t before = log_size();
+
+	install(kind, class, samples);
+	run_all(samples->n, one);
+	expect_struck(samples);
+	for (size_t i = 0; i < samples->n; i++) {
+		const struct sample *sample = &samples->v[i];
+
+		if (status_of(i) != (sample->names ? 2 : 0)) {
+			show_log_after(before);
+			fail_msg("%s ended with %d", sample->what, status_of(i));
+		}
+		if (sample->names)
+			expect_logged(before, sample, too ? ids[kind][i] : "");
+	}
+	harness_no_faults(&h);
+	harness_wait_until(are_all_right(samples->n, one));
+}
+
+static void test_listings(void **state)
+{
+	try_all(LISTING, "children", &samples_listing,
+		"out=$(ls $MNT/list$1 2>/dev/null) || return 2; test \"$out\" = inside.txt", true);
+}
+
+#define READ(name)                                                                    \
+	"cat $MNT/read/" name "$1 >$DIR/got.$1 2>/dev/null || return 2; "             \
+	"curl -sfG --noproxy '*' \"$ADMIN/content\" --data-urlencode path=read/" name \
+	"$1 -o $DIR/right.$1 || return 3; cmp -s $DIR/got.$1 $DIR/right.$1"
+
+static void test_contents(void **state)
+{
+	harness_wait_equal(&h, RECOVER_MS);
+	try_all(INFO, "item", &samples_info, READ("info"), true);
+	try_all(REDIRECT, "content_url", &samples_redirect, READ("redirect"), false);
+	try_all(CONTENT, "content", &samples_content, READ("content"), false);
+}
+
+/* --- the channel --- */
+
+static bool has_reason(const char *text)
+{
+	struct json_object *status = harness_status(&h), *reason;
+	bool has = json_object_object_get_ex(status, "reason", &reason) &&
+		   strstr(json_object_get_string(reason), text);
+
+	json_object_put(status);
+	return has;
+}
+
+static void test_subscriptions(void **state)
+{
+	for (size_t i = 0; i < samples_subscription.n; i++) {
+		const struct sample *sample = &samples_subscription.v[i];
+		size_t before = log_size();
+
+		harness_fault(&h, "{\"class\":\"socketio\",\"action\":%s}", sample->what);
+		harness_do(&h, "/socket", NULL, "{\"action\":\"drop\"}");
+		harness_wait_until(is_logged(before, "channel down: ", ""));
+		/* The status tells, and so does the log where the reply itself is malformed. */
+		harness_wait_until(has_reason(sample->names));
+		harness_no_faults(&h);
+		harness_wait_until(is_logged(before, "channel up", ""));
+	}
+}
+
+static void test_handshakes(void **state)
+{
+	for (size_t i = 0; i < samples_handshake.n; i++) {
+		const struct sample *sample = &samples_handshake.v[i];
+		size_t before = log_size();
+
+		harness_do(&h, "/socket", NULL, "{%s}", sample->what);
+		harness_do(&h, "/socket", NULL, "{\"action\":\"drop\"}");
+		harness_wait_until(is_logged(before, "channel down: ", ""));
+		if (sample->names)
+			expect_logged(before, sample, "channel ");
+		before = log_size();
+		harness_do(&h, "/socket", NULL, "{\"action\":\"normal\"}");
+		/* What went well before may have gone on; then there is nothing to wait for. */
+		harness_wait_until(is_joined());
+	}
+	harness_wait_state(&h, "live");
+}
+
 static void test_frames(void **state)
 {
-	for (size_t i = 0; i < ARRAY_N(frames); i++) {
-		harness_wait_until(is_joined());
-		harness_do(&h, "/socket/send", NULL, "{%s}", frames[i]);
-		expect_alive(frames[i]);
+	for (size_t i = 0; i < samples_frame.n; i++) {
+		const struct sample *sample = &samples_frame.v[i];
+		size_t before = log_size();
+
+		harness_do(&h, "/socket/send", NULL, "{%s}", sample->what);
+		if (sample->names) {
+			expect_logged(before, sample, "channel down: ");
+			harness_wait_until(is_logged(before, "channel up", ""));
+		} else {
+			/* A notification behind it arrives, by the same channel. */
+			run_delta("{\"value\":[],\"@odata.deltaLink\":\"{delta}\"}");
+			speak_sense();
+			if (is_logged(before, "channel down", ""))
+				fail_msg("the channel went down after %s", sample->what);
+		}
 	}
 	harness_wait_state(&h, "live");
 	harness_create_text(&h, "after-frames.txt", "x");
@@ -306,23 +477,54 @@ static void test_frames(void **state)
 	json_object_put(harness_admin(&h, "DELETE", "/violations", NULL));
 }
 
+/* --- signing in --- */
+
+static void try_logins(const char *class, const struct samples *samples)
+{
+	for (size_t i = 0; i < samples->n; i++) {
+		harness_fault(&h, "{\"class\":\"%s\",\"action\":%s}", class, samples->v[i].what);
+		assert_int_equal(
+			harness_sh(&h,
+				   "$GRAPHFS login --account broken --client-id "
+				   "11111111-2222-3333-4444-555555555555 --graph-url '%s' "
+				   "--login-url '%s' >$DIR/login.out 2>$DIR/login.err; test $? = 1",
+				   h.api, h.login),
+			0);
+		if (harness_sh(&h, "grep -qF \"%s\" $DIR/login.err", samples->v[i].names) != 0) {
+			harness_sh(&h, "cat $DIR/login.err");
+			fail_msg("%s was not named after %s", samples->v[i].names,
+				 samples->v[i].what);
+		}
+		expect_struck(&(struct samples){ &samples->v[i], 1 });
+		harness_no_faults(&h);
+	}
+}
+
+static void test_logins(void **state)
+{
+	try_logins("devicecode", &samples_code);
+	try_logins("token", &samples_token);
+	assert_int_equal(harness_sh(&h, "test ! -e $DIR/config/graphfs/accounts/broken"), 0);
+}
+
 static void test_nothing_was_changed(void **state)
 {
-	assert_true(ARRAY_N(delta_bodies) + ARRAY_N(listing_faults) + ARRAY_N(content_faults) +
-			    ARRAY_N(frames) >=
-		    SAMPLES_MIN);
+	assert_true(samples_count() >= SAMPLES_MIN);
+	assert_int_equal(kill(h.mount_pid, 0), 0);
 	harness_wait_equal(&h, RECOVER_MS);
 	harness_wait_state(&h, "live");
+	printf("%zu samples\n", samples_count());
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_delta),
-		cmocka_unit_test(test_listings),
-		cmocka_unit_test(test_contents),
-		cmocka_unit_test(test_frames),
-		cmocka_unit_test(test_nothing_was_changed),
+		/* Before anything makes their folders known. */
+		cmocka_unit_test(test_listings),   cmocka_unit_test(test_pages),
+		cmocka_unit_test(test_odd_pages),  cmocka_unit_test(test_items),
+		cmocka_unit_test(test_contents),   cmocka_unit_test(test_subscriptions),
+		cmocka_unit_test(test_handshakes), cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_logins),     cmocka_unit_test(test_nothing_was_changed),
 	};
 
 	harness_require_fuse();
