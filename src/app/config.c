@@ -37,8 +37,8 @@ static int parse_unit(const char *text, const char *const *units, const uint64_t
 
 int config_parse_duration(const char *text, uint64_t *ret_ms)
 {
-	static const char *const units[] = { "ms", "s", "m", "h" };
-	static const uint64_t factors[] = { 1, 1000, 60000, 3600000 };
+	static const char *const units[] = { "ms", "s", "m", "h", "d" };
+	static const uint64_t factors[] = { 1, 1000, 60000, 3600000, 24 * 3600000 };
 
 	return parse_unit(text, units, factors, array_n(units), ret_ms);
 }
@@ -56,6 +56,15 @@ static int parse_switch(const char *text, bool *ret)
 	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
 		return -EINVAL;
 	*ret = text[1] == 'n';
+	return 0;
+}
+
+/* A duration; "off" is 0. */
+static int parse_period(const char *text, uint64_t *ret_ms)
+{
+	if (strcmp(text, "off") != 0)
+		return config_parse_duration(text, ret_ms);
+	*ret_ms = 0;
 	return 0;
 }
 
@@ -110,6 +119,8 @@ static int set(struct config *c, const char *section, const char *key, const cha
 			return config_parse_duration(value, durations[i].to);
 	if (strcmp(section, "sync") == 0 && strcmp(key, "crawl") == 0)
 		return parse_switch(value, &c->crawl);
+	if (strcmp(section, "sync") == 0 && strcmp(key, "verify") == 0)
+		return parse_period(value, &c->verify_ms);
 	if (strcmp(section, "cache") == 0 && strcmp(key, "size") == 0)
 		return config_parse_size(value, &c->cache_bytes);
 	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
@@ -137,6 +148,7 @@ int config_load(int dir_fd, struct config *ret)
 {
 	struct config config = {
 		.crawl = true,
+		.verify_ms = UINT64_C(7) * 24 * 3600 * 1000,
 		.cache_bytes = UINT64_C(10) << 30,
 		.coherence = coherence_defaults,
 	};

@@ -4,12 +4,13 @@
  * not silently mean the default.
  *
  *   [account]  client_id, tenant
- *   [sync]     crawl = on|off, poll_min, poll_max, retry_min, safety_poll
+ *   [sync]     crawl = on|off, poll_min, poll_max, retry_min, safety_poll,
+ *              verify = off|duration
  *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
  *              renew_min
  *   [cache]    size
  *
- * Durations: a number with ms, s, m or h. Sizes: a number with K, M, G or T (powers of 1024).
+ * Durations: a number with ms, s, m, h or d. Sizes: a number with K, M, G or T (powers of 1024).
  */
 #pragma once
 
@@ -25,6 +26,7 @@ enum { CONFIG_HOSTS_MAX = 8 };
 struct config {
 	char *client_id, *tenant;
 	bool crawl;
+	uint64_t verify_ms; /* 0: never */
 	uint64_t cache_bytes;
 	struct coherence_options coherence;
 	struct live_options live; /* host_suffixes points at hosts */

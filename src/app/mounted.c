@@ -179,6 +179,7 @@ static int make_drive(struct mounted *m)
 		.coherence = m->config.coherence,
 		.live = m->config.live,
 		.crawl = m->config.crawl && !m->on_page,
+		.verify_ms = m->on_page ? 0 : m->config.verify_ms,
 	};
 
 	return drive_new(m->service.loop, m->store, m->service.graph, m->service.ws, m->tree,

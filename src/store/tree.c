@@ -42,6 +42,7 @@ static const char schema[] =
 
 static const char *const writer_sql[W_N] = {
 	[W_GET] = "SELECT " COLUMNS " FROM items WHERE ino = ?1",
+	[W_NEXT] = "SELECT " COLUMNS " FROM items WHERE ino > ?1 ORDER BY ino LIMIT 1",
 	[W_PLACE] = "SELECT parent, name FROM items WHERE ino = ?1",
 	[W_BY_ID] = "SELECT " COLUMNS " FROM items WHERE id = ?1",
 	[W_BY_NAME] =

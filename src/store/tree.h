@@ -108,6 +108,8 @@ must_check int tree_kv_get(struct tree *tree, const char *key, char **ret);
 must_check int tree_kv_set(struct tree *tree, const char *key, const char *value);
 #define TREE_KV_DELTA_LINK "delta_link" /* where the next incremental run begins */
 #define TREE_KV_CRAWL_LINK "crawl_link" /* next page of an unfinished crawl */
+#define TREE_CRAWL_DONE    "done"       /* in its place: the crawl was finished once */
+#define TREE_KV_VERIFIED   "verified"   /* wall clock, s: when everything was last compared */
 #define TREE_KV_EPOCH      "epoch"      /* random; cache files of another epoch are worthless */
 
 /*

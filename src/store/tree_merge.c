@@ -53,9 +53,8 @@ static int merge_item(struct tree *tree, const struct item *item, uint64_t note)
 	return r != 0 ? (r < 0 ? r : 0) : tree_place_item(tree, item, false);
 }
 
-/* dir_id: the folder of those that do not say theirs. */
-static int merge_items(struct tree *tree, const struct item *items, size_t n, uint64_t note,
-		       char *dir_id)
+int tree_merge_items(struct tree *tree, const struct item *items, size_t n, uint64_t note,
+		     char *dir_id)
 {
 	int r = 0;
 
@@ -86,8 +85,9 @@ int tree_merge_children(struct tree *tree, uint64_t dir, const struct item *item
 		if (r == 0)
 			r = -ENOENT;
 		if (r > 0) {
-			r = row.attr.kind == TREE_DIR ? merge_items(tree, items, n, note, row.id)
-						      : -ENOTDIR;
+			r = row.attr.kind == TREE_DIR
+				    ? tree_merge_items(tree, items, n, note, row.id)
+				    : -ENOTDIR;
 			tree_row_fini(&row);
 		}
 	}
@@ -102,7 +102,7 @@ int tree_merge_crawl(struct tree *tree, const struct item *items, size_t n, uint
 	int r = tree_begin(tree);
 
 	if (r == 0)
-		r = merge_items(tree, items, n, note, NULL);
+		r = tree_merge_items(tree, items, n, note, NULL);
 	if (r == 0)
 		r = tree_kv_set(tree, TREE_KV_CRAWL_LINK, next_link);
 	if (r == 0 && !next_link)

@@ -74,6 +74,12 @@ int tree_row_get(struct tree *tree, uint64_t ino, struct tree_row *ret)
 	return find(tree->w[W_GET], ret);
 }
 
+int tree_row_next(struct tree *tree, uint64_t after, struct tree_row *ret)
+{
+	sqlite3_bind_int64(tree->w[W_NEXT], 1, (int64_t)after);
+	return find(tree->w[W_NEXT], ret);
+}
+
 int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret)
 {
 	db_text(tree->w[W_BY_ID], 1, id);

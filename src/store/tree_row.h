@@ -29,6 +29,7 @@ void tree_row_fini(struct tree_row *row);
 
 enum {
 	W_GET,
+	W_NEXT,
 	W_PLACE,
 	W_BY_ID,
 	W_BY_NAME,
@@ -86,6 +87,8 @@ struct tree {
 
 /* 1 found, 0 not, < 0 error. The caller finishes the row. */
 must_check int tree_row_get(struct tree *tree, uint64_t ino, struct tree_row *ret);
+/* The row with the next inode number above after. */
+must_check int tree_row_next(struct tree *tree, uint64_t after, struct tree_row *ret);
 must_check int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret);
 must_check int tree_row_by_name(struct tree *tree, int64_t parent, const char *name,
 				struct tree_row *ret);
@@ -116,6 +119,13 @@ must_check int tree_row_in_sight(struct tree *tree, int64_t dir);
  * than a path may be. */
 must_check int tree_row_path(struct tree *tree, int64_t dir, char **ret);
 bool tree_dir_known(struct tree *tree, int64_t dir);
+
+/* --- tree_merge.c --- */
+
+/* Items of a page that was asked for after note, but for those it is behind of. dir_id: the folder
+ * of those that do not say theirs; may be NULL. */
+must_check int tree_merge_items(struct tree *tree, const struct item *items, size_t n,
+				uint64_t note, char *dir_id);
 
 /* --- tree_place.c --- */
 

@@ -10,9 +10,6 @@
 
 enum { RESTARTS_MAX = 3, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
 
-/* In place of a link: the crawl was finished once. */
-static const char done_mark[] = "done";
-
 struct crawl {
 	struct loop *loop;
 	struct lane *store;
@@ -113,7 +110,7 @@ static void merge_work(void *arg)
 	crawl->job_error = tree_merge_crawl(crawl->tree, crawl->page.items, crawl->page.n,
 					    crawl->note, crawl->page.next_link, &set);
 	if (crawl->job_error == 0 && !crawl->page.next_link)
-		crawl->job_error = tree_kv_set(crawl->tree, TREE_KV_CRAWL_LINK, done_mark);
+		crawl->job_error = tree_kv_set(crawl->tree, TREE_KV_CRAWL_LINK, TREE_CRAWL_DONE);
 	if (set)
 		crawl->on_changes(crawl->arg, set);
 }
@@ -198,7 +195,7 @@ static void begin(struct crawl *crawl)
 
 	if (r < 0 && r != -ENOENT)
 		return;
-	crawl->is_done = link && strcmp(link, done_mark) == 0;
+	crawl->is_done = link && strcmp(link, TREE_CRAWL_DONE) == 0;
 	if (crawl->is_done)
 		return;
 	loop_timer_disarm(&crawl->retry);

@@ -5,6 +5,7 @@
 #include "crawl.h"
 #include "log.h"
 #include "mutex.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ struct drive {
 	struct delta *delta;
 	struct listing *listing;
 	struct crawl *crawl;
+	struct verify *verify;
 	struct live *live;
 	struct graph_call *endpoint, *quota_call;
 	struct loop_timer poll, clock_timer;
@@ -53,6 +55,14 @@ static int source_root(void *arg, enum http_priority priority, graph_item_fn fn,
 	struct drive *drive = arg;
 
 	return graph_get_root(drive->graph, drive->id, priority, fn, fn_arg, ret);
+}
+
+static int source_item(void *arg, const char *id, enum http_priority priority, graph_item_fn fn,
+		       void *fn_arg, struct graph_call **ret)
+{
+	struct drive *drive = arg;
+
+	return graph_get_content_info(drive->graph, drive->id, id, priority, fn, fn_arg, ret);
 }
 
 static int source_children(void *arg, const char *id, const char *link, enum http_priority priority,
@@ -124,6 +134,8 @@ static void on_delta_end(void *arg, int error, bool offline, bool changed, uint6
 	ready(drive, error, text);
 	if (error == 0 && drive->options.crawl)
 		crawl_start(drive->crawl);
+	if (error == 0)
+		verify_look(drive->verify);
 }
 
 static void on_reachable(void *arg, bool reachable)
@@ -292,6 +304,7 @@ static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
 	const struct source source = {
 		.arg = drive,
 		.get_root = source_root,
+		.get_item = source_item,
 		.get_children = source_children,
 		.get_delta = source_delta,
 		.cancel = graph_cancel,
@@ -319,6 +332,9 @@ static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
 	if (r == 0)
 		r = crawl_new(drive->loop, store, drive->tree, &source, e->on_changes, e->arg,
 			      &drive->crawl);
+	if (r == 0)
+		r = verify_new(drive->loop, store, drive->tree, &source, drive->options.verify_ms,
+			       e->on_changes, e->arg, &drive->verify);
 	if (r == 0)
 		r = live_new(drive->loop, ws, &drive->options.live,
 			     &(struct live_events){
@@ -369,6 +385,7 @@ void drive_free(struct drive *drive)
 	loop_timer_fini(&drive->poll);
 	loop_timer_fini(&drive->clock_timer);
 	live_free(drive->live);
+	verify_free(drive->verify);
 	crawl_free(drive->crawl);
 	listing_free(drive->listing);
 	delta_free(drive->delta);

@@ -25,6 +25,7 @@ struct drive_options {
 	struct live_options live;
 	struct delta_options delta;
 	bool crawl;
+	uint64_t verify_ms; /* verify.h; 0: never */
 };
 
 struct drive_events {

@@ -12,6 +12,9 @@ struct source {
 	void *arg;
 	int (*get_root)(void *arg, enum http_priority priority, graph_item_fn fn, void *fn_arg,
 			struct graph_call **ret);
+	/* One item by its id. */
+	int (*get_item)(void *arg, const char *id, enum http_priority priority, graph_item_fn fn,
+			void *fn_arg, struct graph_call **ret);
 	int (*get_children)(void *arg, const char *id, const char *link,
 			    enum http_priority priority, graph_page_fn fn, void *fn_arg,
 			    struct graph_call **ret);

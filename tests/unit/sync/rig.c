@@ -66,6 +66,16 @@ static int get_page(struct rig *rig, enum rig_kind kind, const char *id, const c
 	return 0;
 }
 
+static int get_item(void *arg, const char *id, enum http_priority priority, graph_item_fn fn,
+		    void *fn_arg, struct graph_call **ret)
+{
+	struct rig_call *call = new_call(arg, RIG_GET_ITEM, id, NULL, priority, fn_arg);
+
+	call->item_fn = fn;
+	*ret = (struct graph_call *)call;
+	return 0;
+}
+
 static int get_children(void *arg, const char *id, const char *link, enum http_priority priority,
 			graph_page_fn fn, void *fn_arg, struct graph_call **ret)
 {
@@ -100,6 +110,7 @@ void rig_init(struct rig *rig)
 	rig->source = (struct source){
 		.arg = rig,
 		.get_root = get_root,
+		.get_item = get_item,
 		.get_children = get_children,
 		.get_delta = get_delta,
 		.cancel = cancel,
@@ -211,23 +222,28 @@ struct rig_call *rig_take(struct rig *rig, enum rig_kind kind)
 
 static void finish(struct rig_call *call, const struct graph_result *result, struct item_page *page)
 {
-	if (call->kind == RIG_GET_ROOT)
+	if (call->kind == RIG_GET_ROOT || call->kind == RIG_GET_ITEM)
 		call->item_fn(call->arg, result, NULL);
 	else
 		call->page_fn(call->arg, result, page);
 	free_call(call);
 }
 
-void rig_answer_root(struct rig_call *call)
+void rig_answer_item(struct rig_call *call, const char *body)
 {
 	const struct graph_result result = { .status = 200 };
 	struct item_problem problem;
-	struct item root;
+	struct item item;
 
-	assert_int_equal(item_parse_body(RIG_ROOT, strlen(RIG_ROOT), &root, &problem), 0);
-	call->item_fn(call->arg, &result, &root);
-	item_fini(&root);
+	assert_int_equal(item_parse_body(body, strlen(body), &item, &problem), 0);
+	call->item_fn(call->arg, &result, &item);
+	item_fini(&item);
 	free_call(call);
+}
+
+void rig_answer_root(struct rig_call *call)
+{
+	rig_answer_item(call, RIG_ROOT);
 }
 
 void rig_answer(struct rig_call *call, const char *body)

@@ -37,7 +37,7 @@
 #define RIG_LAST(items, link) "{\"value\":[" items "],\"@odata.deltaLink\":\"" link "\"}"
 #define RIG_LISTED(items)     "{\"value\":[" items "]}"
 
-enum rig_kind { RIG_GET_ROOT, RIG_GET_CHILDREN, RIG_GET_DELTA };
+enum rig_kind { RIG_GET_ROOT, RIG_GET_ITEM, RIG_GET_CHILDREN, RIG_GET_DELTA };
 
 /* A request that waits for its answer. */
 struct rig_call {
@@ -74,6 +74,8 @@ void rig_fini(struct rig *rig);
 struct rig_call *rig_take(struct rig *rig, enum rig_kind kind);
 /* Answers and ends the request. */
 void rig_answer_root(struct rig_call *call);
+/* The item of a RIG_GET_ITEM. */
+void rig_answer_item(struct rig_call *call, const char *body);
 /* A body as the service sends it; one that does not parse is answered as graph.h says. */
 void rig_answer(struct rig_call *call, const char *body);
 void rig_refuse(struct rig_call *call, long status, int error);
