@@ -89,11 +89,14 @@ bool park_claim(struct parked *p)
 	return claimed;
 }
 
-/* The claim is won: answers with an error and stops the work. */
+/* The claim is won: stops the work and answers with an error. In this order, because after the
+ * answer the caller may close the file that the work is about. */
 static void abandon(struct parked *p, int error)
 {
+	bool is_cancelled = p->cancel(p);
+
 	fuse_reply_err(p->req, error);
-	if (p->cancel(p))
+	if (is_cancelled)
 		unref(p);
 	release(p);
 }
