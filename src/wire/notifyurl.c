@@ -49,6 +49,19 @@ static bool is_clean(const char *url)
 	return strlen(url) <= URL_MAX;
 }
 
+/* A name, or the inside of the brackets of an IPv6 address. What a resolver and a list of allowed
+ * hosts could read in two ways is no host. */
+static bool is_host(const char *s, size_t len, bool is_ipv6)
+{
+	static const char name[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				   "0123456789-._";
+	static const char address[] = "0123456789abcdefABCDEF:.";
+
+	if (len == 0 || len > HOST_MAX)
+		return false;
+	return strspn(s, is_ipv6 ? address : name) >= len && (is_ipv6 || s[0] != '.');
+}
+
 static int parse_port(const char *text, size_t len, uint16_t *ret)
 {
 	unsigned port = 0;
@@ -70,10 +83,11 @@ static int parse_authority(const char *s, size_t len, struct notifyurl *u)
 {
 	const char *host_end, *colon;
 	size_t host_len;
+	bool is_ipv6 = len > 0 && s[0] == '[';
 
 	if (memchr(s, '@', len))
 		return -EPERM;
-	if (len > 0 && s[0] == '[') {
+	if (is_ipv6) {
 		host_end = memchr(s, ']', len);
 		if (!host_end)
 			return -EBADMSG;
@@ -84,7 +98,7 @@ static int parse_authority(const char *s, size_t len, struct notifyurl *u)
 		colon = memchr(s, ':', len);
 		host_len = colon ? (size_t)(colon - s) : len;
 	}
-	if (host_len == 0 || host_len > HOST_MAX || (colon && *colon != ':'))
+	if (!is_host(s, host_len, is_ipv6) || (colon && *colon != ':'))
 		return -EBADMSG;
 	u->host = strndup(s, host_len);
 	if (!u->host)
@@ -99,6 +113,9 @@ static int take_path(const char *path, size_t len, struct notifyurl *u)
 
 	if (len >= tail && memcmp(path + len - tail, callback, tail) == 0)
 		len -= tail;
+	/* A comma ends the namespace in a packet. */
+	if (memchr(path, ',', len))
+		return -EBADMSG;
 	while (len > 1 && path[len - 1] == '/')
 		len--;
 	u->ns = len == 0 ? strdup("/") : strndup(path, len);
@@ -127,6 +144,7 @@ static int parse(const char *url, int eio, const char *const *suffixes, struct n
 	if (r < 0)
 		return r;
 	query += *query == '?';
+	u->eio = eio;
 	if (asprintf(&u->path, "/socket.io/?EIO=%d&transport=websocket%s%.*s", eio,
 		     *query && *query != '#' ? "&" : "", (int)strcspn(query, "#"), query) < 0) {
 		u->path = NULL;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ACK_DIGITS_MAX = 18 };
+enum { ACK_DIGITS_MAX = 18, SID_MAX = 256 };
 
 struct cursor {
 	const char *at, *end;
@@ -47,15 +47,17 @@ static int read_attachments(struct cursor *c, struct socketio_packet *p)
 
 static void read_ns(struct cursor *c, struct socketio_packet *p)
 {
-	const char *comma;
+	const char *comma, *end, *query;
 
 	p->ns = "/";
 	p->ns_len = 1;
 	if (c->at == c->end || *c->at != '/')
 		return;
 	comma = memchr(c->at, ',', (size_t)(c->end - c->at));
+	end = comma ? comma : c->end;
+	query = memchr(c->at, '?', (size_t)(end - c->at));
 	p->ns = c->at;
-	p->ns_len = (size_t)((comma ? comma : c->end) - c->at);
+	p->ns_len = (size_t)((query ? query : end) - c->at);
 	c->at = comma ? comma + 1 : c->end;
 }
 
@@ -138,10 +140,17 @@ bool socketio_is_event(const struct socketio_packet *p, const char *name)
 
 bool socketio_is_ns(const struct socketio_packet *p, const char *ns)
 {
-	const char *query = memchr(p->ns, '?', p->ns_len);
-	size_t len = query ? (size_t)(query - p->ns) : p->ns_len;
+	return p->ns_len == strlen(ns) && memcmp(p->ns, ns, p->ns_len) == 0;
+}
 
-	return len == strlen(ns) && memcmp(p->ns, ns, len) == 0;
+bool socketio_has_sid(const struct socketio_packet *p)
+{
+	auto_call(put_object) struct json_object *json = NULL;
+	const char *sid;
+
+	return p->type == SOCKETIO_CONNECT && p->json &&
+	       jget_parse(p->json, p->json_len, &json) == 0 &&
+	       jget_str(json, "sid", SID_MAX, &sid) == 0;
 }
 
 void socketio_error_text(const struct socketio_packet *p, char *ret, size_t size)

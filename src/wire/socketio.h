@@ -30,7 +30,7 @@ enum { SOCKETIO_ATTACHMENTS_MAX = 10 };
 /* Views into the frame, not NUL-terminated. */
 struct socketio_packet {
 	enum socketio_type type;
-	const char *ns; /* with its slash; "/" when the frame names none */
+	const char *ns; /* with its slash, without a query; "/" when the frame names none */
 	size_t ns_len;
 	bool has_ack;
 	uint64_t ack;
@@ -39,14 +39,16 @@ struct socketio_packet {
 	size_t json_len;
 };
 
-/* -EBADMSG: what the reference parser refuses, which ends a session. The JSON of events and acks
- * is looked into (an array, an event with a name); connect's and error's is not. */
+/* -EBADMSG: what the reference parser refuses, which ends a session; names that it reserves are
+ * events like others here. The JSON of events and acks is looked into (an array, an event with a
+ * name); connect's and error's is not. */
 must_check int socketio_decode(const char *data, size_t len, struct socketio_packet *ret);
 
 /* Is it an event of this name? Compared after unescaping. */
 bool socketio_is_event(const struct socketio_packet *packet, const char *name);
-/* Same namespace? A query behind it does not count. */
 bool socketio_is_ns(const struct socketio_packet *packet, const char *ns);
+/* Does a connect packet carry a session id? Before protocol 5 it does not. */
+bool socketio_has_sid(const struct socketio_packet *packet);
 /* The human text of an error packet (a string, or an object's message), cut to size. */
 void socketio_error_text(const struct socketio_packet *packet, char *ret, size_t size);
 
