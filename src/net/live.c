@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { UNSUPPORTED_MAX_MS = 3600 * 1000, EVERY_DAY_MS = 24 * 3600 * 1000 };
+enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 
 struct live {
 	struct loop *loop;
@@ -21,9 +21,10 @@ struct live {
 	struct session *session; /* the one that is up, or NULL */
 	struct session *next;    /* being brought up; replaces session */
 	bool asked;              /* an endpoint is asked for and not answered */
-	bool is_up, is_late, is_freed;
+	bool is_up, is_late;
+	bool is_eio3; /* the next attempt, if options.eio leaves the choice */
 	struct loop_timer retry, renew, stable;
-	uint64_t backoff_ms, unsupported_ms, stable_until_ms;
+	uint64_t backoff_ms, refused_ms, eio4_again_at_ms;
 	unsigned seed;
 	int64_t expires_ns;
 	char host[256];
@@ -48,7 +49,8 @@ static void fill_options(struct live_options *o)
 	o->renew_before_ms = or_default(o->renew_before_ms, 120000);
 	o->renew_min_ms = or_default(o->renew_min_ms, 60000);
 	o->lifetime_ms = or_default(o->lifetime_ms, 30 * 60 * 1000);
-	o->unsupported_ms = or_default(o->unsupported_ms, 60000);
+	o->refused_ms = or_default(o->refused_ms, 60000);
+	o->eio4_again_ms = or_default(o->eio4_again_ms, 6ULL * HOUR_MS);
 }
 
 static void tell(struct live *live, enum live_event event, const char *reason)
@@ -56,10 +58,16 @@ static void tell(struct live *live, enum live_event event, const char *reason)
 	live->events.on_event(live->events.arg, event, reason);
 }
 
-/* +-20 %, so that many clients do not come back in step. */
+/* 0 to most_ms, so that many clients do not come back in step. */
+static uint64_t some_of(struct live *live, uint64_t most_ms)
+{
+	return (uint64_t)rand_r(&live->seed) % (most_ms + 1);
+}
+
+/* +-20 %. */
 static uint64_t jitter(struct live *live, uint64_t ms)
 {
-	return ms - ms / 5 + (uint64_t)rand_r(&live->seed) % (ms * 2 / 5 + 1);
+	return ms - ms / 5 + some_of(live, ms * 2 / 5);
 }
 
 static void on_retry(void *arg)
@@ -95,7 +103,7 @@ int live_new(struct loop *loop, struct ws *ws, const struct live_options *option
 	live->events = *events;
 	fill_options(&live->options);
 	live->backoff_ms = live->options.backoff_min_ms;
-	live->unsupported_ms = live->options.unsupported_ms;
+	live->refused_ms = live->options.refused_ms;
 	live->seed = (unsigned)clock_real_ns();
 	if (loop_timer_init(&live->retry, loop, on_retry, live) < 0 ||
 	    loop_timer_init(&live->renew, loop, on_retry, live) < 0 ||
@@ -143,11 +151,19 @@ static void arm_renewal(struct live *live)
 	if (live->expires_ns != INT64_MIN)
 		left_ms = (live->expires_ns - clock_real_ns()) / 1000000;
 	in_ms = left_ms - (int64_t)live->options.renew_before_ms;
-	if (in_ms > EVERY_DAY_MS)
-		in_ms = EVERY_DAY_MS;
+	in_ms -= (int64_t)some_of(live, live->options.renew_before_ms / 5);
+	if (in_ms > DAY_MS)
+		in_ms = DAY_MS;
 	if (in_ms < (int64_t)live->options.renew_min_ms)
 		in_ms = (int64_t)live->options.renew_min_ms;
-	loop_timer_arm(&live->renew, jitter(live, (uint64_t)in_ms));
+	loop_timer_arm(&live->renew, (uint64_t)in_ms);
+}
+
+static void renew_later(struct live *live)
+{
+	uint64_t ms = live->options.renew_min_ms;
+
+	loop_timer_arm(&live->renew, ms + some_of(live, ms / 5));
 }
 
 /* --- what the sessions report --- */
@@ -162,7 +178,7 @@ static void on_session_up(void *arg, struct session *session)
 	live->is_up = true;
 	live->is_late = false;
 	live->connected_s = clock_real_s();
-	live->unsupported_ms = live->options.unsupported_ms;
+	live->refused_ms = live->options.refused_ms;
 	snprintf(live->host, sizeof(live->host), "%s", session_host(session));
 	arm_renewal(live);
 	loop_timer_arm(&live->stable, live->options.stable_ms);
@@ -185,8 +201,10 @@ static void on_session_ping(void *arg, struct session *session)
 {
 	struct live *live = arg;
 
+	if (session != live->session)
+		return;
 	live->backoff_ms = live->options.backoff_min_ms;
-	if (session != live->session || !live->is_late)
+	if (!live->is_late)
 		return;
 	/* What was said while the line was silent may be lost. */
 	live->is_late = false;
@@ -203,28 +221,58 @@ static void on_session_late(void *arg, struct session *session)
 	tell(live, LIVE_SUSPECT, "the channel's heartbeat is late");
 }
 
-static void on_session_ended(void *arg, struct session *session, const char *reason)
+static int eio(struct live *live)
 {
-	struct live *live = arg;
+	if (live->options.eio)
+		return (int)live->options.eio;
+	if (live->is_eio3 && loop_now_ms(live->loop) >= live->eio4_again_at_ms)
+		live->is_eio3 = false;
+	return live->is_eio3 ? 3 : 4;
+}
 
-	/* The reason is the session's: that goes last. */
-	if (session == live->next) {
-		live->next = NULL;
-		log_info("channel cannot be opened: %s", reason);
-		if (!live->is_up)
-			tell(live, LIVE_DOWN, reason);
-		retry_later(live);
-		session_free(session, false);
+static void change_eio(struct live *live)
+{
+	live->is_eio3 = !live->is_eio3;
+	live->eio4_again_at_ms = loop_now_ms(live->loop) + live->options.eio4_again_ms;
+	log_info("the service refuses this Engine.IO; the next attempt is with %d", eio(live));
+}
+
+static void on_next_ended(struct live *live, const char *reason)
+{
+	log_info("channel cannot be opened: %s", reason);
+	if (!live->options.eio && session_eio_refused(live->next))
+		change_eio(live);
+	live->next = NULL;
+	if (live->is_up) {
+		renew_later(live);
 		return;
 	}
+	tell(live, LIVE_DOWN, reason);
+	retry_later(live);
+}
+
+static void forget_session(struct live *live)
+{
 	live->session = NULL;
 	live->is_up = live->is_late = false;
 	loop_timer_disarm(&live->renew);
 	loop_timer_disarm(&live->stable);
-	log_info("channel down: %s", reason);
-	tell(live, LIVE_DOWN, reason);
-	if (!live->next && !live->asked)
-		retry_later(live);
+}
+
+static void on_session_ended(void *arg, struct session *session, const char *reason)
+{
+	struct live *live = arg;
+
+	if (session == live->next) {
+		on_next_ended(live, reason);
+	} else {
+		forget_session(live);
+		log_info("channel down: %s", reason);
+		tell(live, LIVE_DOWN, reason);
+		if (!live->next && !live->asked)
+			retry_later(live);
+	}
+	/* The reason is the session's: that goes last. */
 	session_free(session, false);
 }
 
@@ -238,22 +286,33 @@ static const struct session_events session_events = {
 
 /* --- endpoints --- */
 
+static void keep(struct live *live, const char *reason)
+{
+	log_info("the channel is not renewed: %s", reason);
+	renew_later(live);
+}
+
 static void on_refused(struct live *live, bool unsupported, const char *reason)
 {
-	/* A renewal that fails leaves the old socket as it is. */
 	if (live->is_up) {
-		loop_timer_arm(&live->renew, jitter(live, live->options.renew_min_ms));
+		keep(live, reason);
 		return;
 	}
+	loop_timer_arm(&live->retry, jitter(live, live->refused_ms));
+	if (unsupported)
+		live->refused_ms = live->refused_ms * 2 < HOUR_MS ? live->refused_ms * 2 : HOUR_MS;
 	tell(live, unsupported ? LIVE_UNSUPPORTED : LIVE_DOWN, reason);
-	if (!unsupported) {
-		retry_later(live);
+}
+
+/* Nobody refused anything: the network is down or slow, and the service needs no mercy. */
+static void on_unanswered(struct live *live, const char *reason)
+{
+	if (live->is_up) {
+		keep(live, reason);
 		return;
 	}
-	loop_timer_arm(&live->retry, jitter(live, live->unsupported_ms));
-	live->unsupported_ms *= 2;
-	if (live->unsupported_ms > UNSUPPORTED_MAX_MS)
-		live->unsupported_ms = UNSUPPORTED_MAX_MS;
+	retry_later(live);
+	tell(live, LIVE_DOWN, reason);
 }
 
 void live_set_endpoint(struct live *live, int error, bool unsupported, const char *reason,
@@ -263,11 +322,15 @@ void live_set_endpoint(struct live *live, int error, bool unsupported, const cha
 	int r;
 
 	live->asked = false;
+	if (error == -ENETDOWN || error == -ETIMEDOUT) {
+		on_unanswered(live, reason);
+		return;
+	}
 	if (error < 0) {
 		on_refused(live, unsupported, reason);
 		return;
 	}
-	r = notifyurl_parse(url, live->options.eio3 ? 3 : 4, live->options.host_suffixes, &where);
+	r = notifyurl_parse(url, eio(live), live->options.host_suffixes, &where);
 	if (r < 0) {
 		on_refused(live, false, "the notification URL is not one to connect to");
 		return;
@@ -282,18 +345,15 @@ void live_set_endpoint(struct live *live, int error, bool unsupported, const cha
 
 void live_kick(struct live *live)
 {
-	if (live->asked)
-		return;
-	/* A socket that slept through its heartbeats is replaced, not asked. */
-	session_free(live->next, false);
-	live->next = NULL;
-	if (live->session) {
-		session_free(live->session, false);
-		live->session = NULL;
-		live->is_up = false;
-		tell(live, LIVE_DOWN, "the machine slept");
-	}
+	bool was_up = live->is_up;
+
+	session_free(take_ptr(&live->next), false);
+	session_free(live->session, false);
+	forget_session(live);
 	live->backoff_ms = live->options.backoff_min_ms;
+	live->refused_ms = live->options.refused_ms;
+	if (was_up)
+		tell(live, LIVE_DOWN, "the machine slept");
 	ask(live);
 }
 

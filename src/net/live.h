@@ -4,10 +4,17 @@
  *
  *   endpoint -> dial -> Engine.IO open -> join the namespace -> up -> renew before the end
  *
- * A renewal has the new socket up before the old one goes, so nothing is missed. Any failure
- * (refused, kicked, silent for pingInterval + pingTimeout, garbage) takes a fresh endpoint, after
- * 1 to 60 s, doubling, with jitter; only a socket that stayed up for stable_ms or brought a ping
- * resets that. Each LIVE_UP means that what happened before it was not notified.
+ * A renewal has the new socket up before the old one goes, so nothing is missed; one that fails
+ * leaves the old socket as it is. Any failure (refused, kicked, silent for pingInterval +
+ * pingTimeout, garbage) takes a fresh endpoint, after 1 to 60 s, doubling, with jitter; only a
+ * socket that stayed up for stable_ms or brought a ping resets that. An endpoint that the service
+ * refused is asked for again after a minute, and slower and slower when it has none for the drive.
+ * Each LIVE_UP means that what happened before it was not notified.
+ *
+ * Engine.IO 4 is spoken, and 3 with a server that shows that it does not know 4 (see
+ * session_eio_refused()): a refused version gives way to the other in the next attempt, and no
+ * other failure does. After eio4_again_ms of 3 the next attempt is one with 4; while a server has
+ * only 3, that costs one attempt each time.
  *
  * Sources: Engine.IO 4 and Socket.IO 5 protocols; Graph "subscriptions: socketIo".
  */
@@ -41,8 +48,10 @@ struct live_options {
 	uint64_t renew_before_ms;         /* before the subscription's end [2 min] */
 	uint64_t renew_min_ms;            /* never sooner than this after the last [60 s] */
 	uint64_t lifetime_ms;             /* of a subscription that does not say [30 min] */
-	uint64_t unsupported_ms;          /* asks again after, doubling up to an hour [60 s] */
-	bool eio3;                        /* speak Engine.IO 3 */
+	uint64_t refused_ms;              /* after a refused endpoint, when unsupported
+					     doubling up to an hour [60 s] */
+	uint64_t eio4_again_ms;           /* [6 h] */
+	unsigned eio;                     /* 3 or 4: Engine.IO of this version only [0: both] */
 	const char *const *host_suffixes; /* NULL: any host */
 };
 
@@ -63,7 +72,8 @@ void live_start(struct live *live);
  * nanoseconds (INT64_MIN: unknown). unsupported: the service said that there is no channel. */
 void live_set_endpoint(struct live *live, int error, bool unsupported, const char *reason,
 		       const char *url, int64_t expires_ns);
-/* The machine slept or the network changed: a socket that looks alive may not be. */
+/* The machine slept or the network changed: a socket that looks alive may not be, and is
+ * replaced at once. */
 void live_kick(struct live *live);
 
 /* For status; wall clock in seconds, 0: never. */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FRAME_MAX = 16384 };
+enum { FRAME_MAX = 16384, HTTP_BAD_REQUEST = 400 };
 enum phase { DIALLING, OPENING, JOINING, UP };
 
 struct session {
@@ -28,7 +28,7 @@ struct session {
 	struct loop_call ended;
 	char reason[200];
 	uint64_t last_ping_ms, join_ends_ms;
-	bool is_late, is_over, is_freed, in_ended;
+	bool is_late, is_over, is_freed, in_ended, is_eio_refused;
 	unsigned attachments_due;
 	bool attached_is_notification;
 };
@@ -74,9 +74,14 @@ static void send_text(struct session *s, const char *text, size_t len)
 static void send_encoded(struct session *s, int error, const struct buf *frame)
 {
 	if (error < 0)
-		end(s, "no memory");
+		end(s, "an answer cannot be made");
 	else
 		send_text(s, frame->data, frame->len);
+}
+
+static bool is_eio3(const struct session *s)
+{
+	return s->where.eio == 3;
 }
 
 /* --- heartbeat --- */
@@ -165,20 +170,29 @@ static void on_open_packet(struct session *s, const struct engineio_packet *p)
 	s->phase = JOINING;
 	s->last_ping_ms = loop_now_ms(s->loop);
 	loop_timer_arm(&s->deadline, s->options->join_ms);
-	if (s->options->eio3) {
+	if (is_eio3(s)) {
 		/* The server has joined us to "/" unasked; a second CONNECT would end it. */
 		loop_timer_arm(&s->ping, s->heartbeat.ping_interval_ms);
 	} else {
 		send_text(s, "40", 2);
 	}
+	if (strcmp(s->where.ns, "/") == 0)
+		return;
 	r = socketio_encode_connect(&frame, s->where.ns);
-	if (s->options->eio3 || strcmp(s->where.ns, "/") != 0)
-		send_encoded(s, r, &frame);
+	send_encoded(s, r, &frame);
 }
 
-static void on_joined(struct session *s)
+static void on_connect_packet(struct session *s, const struct socketio_packet *p)
 {
 	if (s->phase != JOINING)
+		return;
+	if (!is_eio3(s) && !socketio_has_sid(p)) {
+		/* It would wait for our pings, and we for its. */
+		s->is_eio_refused = true;
+		end(s, "the service speaks an older Socket.IO");
+		return;
+	}
+	if (!socketio_is_ns(p, s->where.ns))
 		return;
 	s->phase = UP;
 	arm_watchdog(s);
@@ -187,10 +201,11 @@ static void on_joined(struct session *s)
 
 static void on_event_packet(struct session *s, const struct socketio_packet *p)
 {
-	bool is_notification = socketio_is_event(p, "notification") &&
-			       (socketio_is_ns(p, s->where.ns) || socketio_is_ns(p, "/"));
+	bool is_ours = socketio_is_ns(p, s->where.ns) || socketio_is_ns(p, "/");
+	bool is_notification = is_ours && socketio_is_event(p, "notification");
 
-	if (p->has_ack) {
+	/* An answer in a namespace that was not joined would end the session. */
+	if (p->has_ack && is_ours) {
 		auto_call(buf_fini) struct buf frame = { .max_bytes = FRAME_MAX };
 
 		send_encoded(s, socketio_encode_ack(&frame, p), &frame);
@@ -206,14 +221,17 @@ static void on_message_packet(struct session *s, const struct engineio_packet *p
 	struct socketio_packet p;
 	char text[120];
 
+	if (s->attachments_due > 0) {
+		end(s, "a packet where an attachment was due");
+		return;
+	}
 	if (socketio_decode(packet->payload, packet->payload_len, &p) < 0) {
 		end(s, "malformed Socket.IO packet");
 		return;
 	}
 	switch (p.type) {
 	case SOCKETIO_CONNECT:
-		if (socketio_is_ns(&p, s->where.ns))
-			on_joined(s);
+		on_connect_packet(s, &p);
 		break;
 	case SOCKETIO_DISCONNECT:
 		if (socketio_is_ns(&p, s->where.ns) || socketio_is_ns(&p, "/"))
@@ -222,6 +240,8 @@ static void on_message_packet(struct session *s, const struct engineio_packet *p
 	case SOCKETIO_ERROR:
 		if (socketio_is_ns(&p, s->where.ns)) {
 			socketio_error_text(&p, text, sizeof(text));
+			/* It may quote our secret query. */
+			text[strcspn(text, "?=")] = '\0';
 			end(s, "the namespace was refused: %s", text);
 		}
 		break;
@@ -253,10 +273,6 @@ static void on_text(struct session *s, const char *data, size_t len)
 {
 	struct engineio_packet p;
 
-	if (s->attachments_due > 0) {
-		end(s, "text where an attachment was due");
-		return;
-	}
 	if (engineio_decode(data, len, &p) < 0) {
 		end(s, "malformed Engine.IO packet");
 		return;
@@ -273,10 +289,12 @@ static void on_text(struct session *s, const char *data, size_t len)
 		end(s, "closed by the service");
 		break;
 	case ENGINEIO_PING:
-		on_ping_packet(s, &p);
+		/* In 3 the server closes on a pong. */
+		if (!is_eio3(s))
+			on_ping_packet(s, &p);
 		break;
 	case ENGINEIO_PONG:
-		if (s->options->eio3)
+		if (is_eio3(s))
 			note_heartbeat(s);
 		break;
 	case ENGINEIO_MESSAGE:
@@ -319,11 +337,14 @@ static void on_ws_message(void *arg, bool is_text, const char *data, size_t len)
 		on_binary(s);
 }
 
-static void on_ws_closed(void *arg, const char *reason)
+static void on_ws_closed(void *arg, unsigned code, const char *reason)
 {
 	struct session *s = arg;
 
 	s->ws = NULL;
+	if (!s->is_over)
+		s->is_eio_refused = (s->phase == DIALLING && code == HTTP_BAD_REQUEST) ||
+				    (s->phase == OPENING && code == WS_NO_FRAME);
 	end(s, "%s", reason);
 }
 
@@ -384,6 +405,11 @@ void session_free(struct session *s, bool polite)
 	/* A posted call still points here and frees it. */
 	if (!s->in_ended)
 		free(s);
+}
+
+bool session_eio_refused(const struct session *s)
+{
+	return s->is_eio_refused;
 }
 
 const char *session_host(const struct session *s)

@@ -2,6 +2,7 @@
 #include "ws.h"
 
 #include "buf.h"
+#include "jget.h"
 #include "log.h"
 
 #include <errno.h>
@@ -9,7 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HEADER_DATA_MAX = 20480, CONNECT_S = 15 };
+enum { HEADER_DATA_MAX = 20480, CONNECT_S = 15, GOODBYE_S = 5 };
+/* Of a request with a short path: HEAD_MAX bytes hold it with the longest host. */
+enum { HEAD_MAX = 1024 };
+#define SHORT_PATH "/"
 
 struct message {
 	struct list node;
@@ -28,6 +32,7 @@ struct ws {
 
 struct ws_connection {
 	struct list node;
+	struct ws *owner;
 	struct lws *wsi; /* NULL once the library has let go of it */
 	struct ws_events events;
 	char *path;
@@ -36,6 +41,7 @@ struct ws_connection {
 	unsigned queue_n;
 	bool is_open, is_abandoned, is_closing, is_connecting, is_polite;
 	struct loop_call failed;
+	unsigned code; /* what on_closed() says */
 	char reason[160];
 };
 
@@ -59,13 +65,23 @@ static void on_gone(struct ws_connection *c, const char *reason)
 {
 	struct ws_events events = c->events;
 	bool tell = !c->is_abandoned;
+	unsigned code = c->code;
 	char text[sizeof(c->reason)];
 
 	snprintf(text, sizeof(text), "%s", c->reason[0] ? c->reason : reason);
-	c->wsi = NULL;
+	if (c->wsi)
+		lws_set_wsi_user(c->wsi, NULL);
 	free_connection(c);
 	if (tell)
-		events.on_closed(events.arg, text);
+		events.on_closed(events.arg, code, text);
+}
+
+/* Without a close frame: what goes on coming until the library has sent one overruns its buffer
+ * (4.1). */
+static int refuse(struct ws_connection *c, const char *reason)
+{
+	snprintf(c->reason, sizeof(c->reason), "%s", reason);
+	return -1;
 }
 
 static int on_receive(struct ws_connection *c, struct lws *wsi, const void *data, size_t len)
@@ -73,17 +89,15 @@ static int on_receive(struct ws_connection *c, struct lws *wsi, const void *data
 	bool is_text = !lws_frame_is_binary(wsi);
 
 	if (c->is_abandoned)
-		return -1;
+		return c->is_polite ? 0 : -1;
 	if (lws_is_first_fragment(wsi))
 		buf_clear(&c->message);
-	if (buf_append(&c->message, data, len) < 0) {
-		snprintf(c->reason, sizeof(c->reason), "a message over %d bytes", WS_MESSAGE_MAX);
-		/* No close frame: while one waits for its answer, libwebsockets 4.1 goes on
-		 * receiving, beyond the end of its buffer. */
-		return -1;
-	}
+	if (buf_append(&c->message, data, len) < 0)
+		return refuse(c, "a message is too long");
 	if (lws_remaining_packet_payload(wsi) > 0 || !lws_is_final_fragment(wsi))
 		return 0;
+	if (is_text && !jget_is_utf8(c->message.data, c->message.len))
+		return refuse(c, "a text is not UTF-8");
 	c->events.on_message(c->events.arg, is_text, c->message.data ? c->message.data : "",
 			     c->message.len);
 	return c->is_abandoned && !c->is_polite ? -1 : 0;
@@ -94,12 +108,8 @@ static int on_writeable(struct ws_connection *c, struct lws *wsi)
 	struct message *m;
 	int n;
 
-	if (list_empty(&c->queue)) {
-		if (!c->is_closing)
-			return 0;
-		lws_close_reason(wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
-		return -1;
-	}
+	if (list_empty(&c->queue))
+		return c->is_closing ? -1 : 0;
 	m = container_of(c->queue.next, struct message, node);
 	list_del(&m->node);
 	c->queue_n--;
@@ -111,6 +121,55 @@ static int on_writeable(struct ws_connection *c, struct lws *wsi)
 	return n;
 }
 
+/* Of a path over 2 kB the library cuts off the end and the rest of its line (4.1), so that it gets
+ * a short one, and the request line is written anew. */
+static int put_path(const struct ws_connection *c, unsigned char **end, size_t room)
+{
+	static const char line[] = "GET " SHORT_PATH " HTTP/1.1\r\n";
+	size_t grows = strlen(c->path) - strlen(SHORT_PATH), steps = 0;
+	unsigned char *at = *end - strlen(line);
+
+	while (memcmp(at, line, strlen(line)) != 0) {
+		if (steps++ == HEAD_MAX)
+			return -1;
+		at--;
+	}
+	if (grows >= room)
+		return -1;
+	at += strlen("GET ");
+	memmove(at + strlen(c->path), at + strlen(SHORT_PATH),
+		(size_t)(*end - at) - strlen(SHORT_PATH));
+	memcpy(at, c->path, strlen(c->path));
+	*end += grows;
+	return 0;
+}
+
+/* From inside ws_connect() nobody may be called back yet. */
+static void on_connection_error(struct ws_connection *c, struct lws *wsi, const char *why)
+{
+	unsigned status = lws_http_client_http_response(wsi);
+
+	if (status >= 100 && status <= 599) {
+		c->code = status;
+		snprintf(c->reason, sizeof(c->reason), "the upgrade was answered with %u: %.80s",
+			 status, why);
+	} else {
+		snprintf(c->reason, sizeof(c->reason), "cannot connect: %.100s", why);
+	}
+	if (!c->is_connecting) {
+		on_gone(c, c->reason);
+		return;
+	}
+	lws_set_wsi_user(wsi, NULL);
+	c->wsi = NULL;
+}
+
+static void on_close_frame(struct ws_connection *c, const unsigned char *payload, size_t len)
+{
+	c->code = len >= 2 ? (unsigned)(payload[0] << 8 | payload[1]) : WS_NO_CODE;
+	snprintf(c->reason, sizeof(c->reason), "closed by the other side with code %u", c->code);
+}
+
 static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
 		    size_t len)
 {
@@ -120,16 +179,13 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return 0;
 	switch (reason) {
 	case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-		/* From inside ws_connect() nobody may be called back yet. */
-		snprintf(c->reason, sizeof(c->reason), "cannot connect: %.100s",
-			 in ? (const char *)in : "no reason given");
-		if (c->is_connecting)
-			c->wsi = NULL;
-		else
-			on_gone(c, c->reason);
+		on_connection_error(c, wsi, in ? in : "no reason given");
 		return 0;
+	case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
+		return put_path(c, in, len);
 	case LWS_CALLBACK_CLIENT_ESTABLISHED:
 		c->is_open = true;
+		c->code = WS_NO_FRAME;
 		if (!c->is_abandoned)
 			c->events.on_open(c->events.arg);
 		return c->is_abandoned ? -1 : 0;
@@ -137,8 +193,15 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
 		return on_receive(c, wsi, in, len);
 	case LWS_CALLBACK_CLIENT_WRITEABLE:
 		return on_writeable(c, wsi);
+	case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+		on_close_frame(c, in, len);
+		return 0;
 	case LWS_CALLBACK_CLIENT_CLOSED:
-		on_gone(c, "closed by the other side");
+		on_gone(c, "the connection ended");
+		return 0;
+	case LWS_CALLBACK_WSI_DESTROY:
+		/* All that it says when a reset ends the upgrade (4.1). */
+		on_connection_error(c, wsi, "the connection ended");
 		return 0;
 	default:
 		return 0;
@@ -233,6 +296,7 @@ int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const c
 		return -ENOMEM;
 	}
 	list_add_tail(&ws->connections, &c->node);
+	c->owner = ws;
 	c->events = *events;
 	list_init(&c->queue);
 	buf_init(&c->message, WS_MESSAGE_MAX);
@@ -241,9 +305,9 @@ int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const c
 	info.vhost = ws->vhost;
 	info.address = host;
 	info.port = port;
-	info.path = c->path;
+	info.path = SHORT_PATH;
 	info.host = authority;
-	info.ssl_connection = tls ? LCCSCF_USE_SSL : 0;
+	info.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (tls ? LCCSCF_USE_SSL : 0);
 	info.alpn = "http/1.1";
 	info.local_protocol_name = protocols[0].name;
 	info.userdata = c;
@@ -286,7 +350,10 @@ void ws_close(struct ws_connection *c, bool polite)
 	if (c->is_open && polite) {
 		c->is_closing = c->is_polite = true;
 		lws_callback_on_writable(c->wsi);
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, GOODBYE_S);
 	} else {
 		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
 	}
+	/* It looks at its timeouts only when it has something to do. */
+	lws_cancel_service(c->owner->context);
 }

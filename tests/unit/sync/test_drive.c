@@ -318,7 +318,7 @@ static void start_drive(struct test *t)
 		.live = {
 			.backoff_min_ms = 100,
 			.backoff_max_ms = 500,
-			.unsupported_ms = 500,
+			.refused_ms = 500,
 			.renew_min_ms = 500,
 		},
 		.delta = { .recheck_ms = { 100, 300 } },
