@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+/* Steps are made of pieces. NOLINTBEGIN(bugprone-suspicious-missing-comma) */
+
 #define NEXT_UP   TALK_DIAL, TALK_OPEN, TALK_JOIN, "= up"
 #define AGAIN     "= connecting", "= get", "url", NEXT_UP
 #define FIRST_UP  "= connecting", "= get", "url 60000", NEXT_UP
@@ -267,6 +269,8 @@ static const struct talk_row versions[] = {
 	  { UP_3, "<42/notifications,1[\"notification\"]", ">43/notifications,1[]", "= note" },
 	  { .eio = 3 } },
 };
+
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
 
 static void run(const struct talk_row *rows, size_t n)
 {

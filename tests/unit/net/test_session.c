@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+/* Steps are made of pieces. NOLINTBEGIN(bugprone-suspicious-missing-comma) */
+
 #define OPEN_FAST "<0{\"sid\":\"E\",\"pingInterval\":100,\"pingTimeout\":100}"
 #define JOINED    "<40{\"sid\":\"S1\"}", "<40/notifications,{\"sid\":\"S2\"}"
 #define GOES_DOWN(name, reason, ...)                                                          \
@@ -193,6 +195,8 @@ static const struct talk_row heartbeats[] = {
 	{ "three pings at once", { TALK_UP, "<*3 2", ">3", ">3", ">3", "open" } },
 	{ "a flood of pings", { TALK_UP, "<*2000 2", "= down", ": too much", "closed" } },
 };
+
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
 
 static void run(const struct talk_row *rows, size_t n)
 {

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+/* Steps are made of pieces. NOLINTBEGIN(bugprone-suspicious-missing-comma) */
+
 /* The row's step is a reason to go down, and the next attempt is like the first. */
 #define GOES_DOWN(name, ...)                                         \
 	{                                                            \
@@ -119,6 +121,8 @@ static const struct talk_row frames[] = {
 	GOES_DOWN("a message inside another", "x 01 01 36 81 01 36"),
 	GOES_DOWN("HTTP", "x 485454502f312e312034303020426164"),
 };
+
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
 
 static void run(const struct talk_row *rows, size_t n)
 {
