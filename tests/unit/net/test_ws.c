@@ -30,6 +30,9 @@
 
 static const struct talk_row upgrades[] = {
 	REFUSED("200", ": 200", "http HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+	REFUSED("a redirect", ": 302",
+		"http HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
+		"Content-Length: 0\r\n\r\n"),
 	REFUSED("401", ": 401", "http HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"),
 	REFUSED("403", ": 403", "http HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
 	REFUSED("426", ": 426", "http HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n"),
