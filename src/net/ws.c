@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <libwebsockets.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -213,6 +214,8 @@ static const struct lws_protocols protocols[] = {
 	{ 0 },
 };
 
+static atomic_flag is_tls_ready = ATOMIC_FLAG_INIT;
+
 static void log_line(int level, const char *line)
 {
 	/* The library's own lines may hold the URL: only that something went wrong is told. */
@@ -234,8 +237,11 @@ int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 	info.port = CONTEXT_PORT_NO_LISTEN;
 	info.protocols = protocols;
 	info.foreign_loops = ws->foreign_loops;
-	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT |
-		       LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	/* Its OpenSSL set-up is global: done again by another context (4.1), it would forget what
+	 * belongs to the vhosts of the first, which then leak. */
+	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+	if (!atomic_flag_test_and_set(&is_tls_ready))
+		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 	info.max_http_header_data = HEADER_DATA_MAX;
 	info.pt_serv_buf_size = HEADER_DATA_MAX;
 	info.alpn = "http/1.1";
@@ -246,6 +252,7 @@ int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 	info.uid = -1;
 	info.gid = -1;
 	ws->context = lws_create_context(&info);
+	info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
 	if (ws->context)
 		ws->vhost = lws_create_vhost(ws->context, &info);
 	if (!ws->vhost) {
