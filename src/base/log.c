@@ -15,6 +15,9 @@ static atomic_int level_now = LOG_LEVEL_INFO;
 static atomic_int fd_now = STDERR_FILENO;
 /* journald reads a priority from the front of a line of standard error ("<4>"). */
 static atomic_bool with_priority;
+static atomic_bool plain;
+static _Atomic(log_sink_fn) sink_now;
+static atomic_bool sink_wants_time;
 
 static const struct {
 	const char *name, *priority;
@@ -46,6 +49,14 @@ void log_setup(void)
 	with_priority = stderr_is_journal();
 }
 
+void log_set_plain(bool on)
+{
+	if (getenv("GRAPHFS_LOG"))
+		return;
+	plain = on;
+	log_set_level(on ? LOG_LEVEL_WARN : LOG_LEVEL_INFO);
+}
+
 void log_set_level(enum log_level level)
 {
 	level_now = (int)level;
@@ -61,6 +72,12 @@ void log_set_fd(int fd)
 	fd_now = fd < 0 ? STDERR_FILENO : fd;
 	if (fd >= 0)
 		with_priority = false;
+}
+
+void log_set_sink(log_sink_fn fn, bool with_time)
+{
+	sink_wants_time = with_time;
+	sink_now = fn;
 }
 
 /* Length of the valid, printable UTF-8 character at s, 0 if there is none. */
@@ -98,14 +115,12 @@ static size_t escape(char *dst, size_t size, const char *src, size_t len)
 	return used;
 }
 
-static size_t put_prefix(char *line, size_t size, enum log_level level, const char *module)
+static size_t put_time(char *line, size_t size, enum log_level level, const char *module)
 {
 	struct timespec now;
 	struct tm tm;
 	char when[32];
 
-	if (with_priority)
-		return (size_t)snprintf(line, size, "%s%s: ", levels[level].priority, module);
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);
 	(void)strftime(when, sizeof(when), "%F %T", &tm);
@@ -113,9 +128,22 @@ static size_t put_prefix(char *line, size_t size, enum log_level level, const ch
 				levels[level].name, module);
 }
 
+static size_t put_prefix(char *line, size_t size, enum log_level level, const char *module,
+			 bool has_sink)
+{
+	if (has_sink ? sink_wants_time : !with_priority && !plain)
+		return put_time(line, size, level, module);
+	if (has_sink)
+		return (size_t)snprintf(line, size, "%s: ", module);
+	if (plain)
+		return (size_t)snprintf(line, size, "graphfs: ");
+	return (size_t)snprintf(line, size, "%s%s: ", levels[level].priority, module);
+}
+
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
 {
 	char text[LINE_MAX_BYTES], line[LINE_MAX_BYTES + 128];
+	log_sink_fn sink = sink_now;
 	int saved = errno;
 	size_t len;
 	va_list ap;
@@ -127,11 +155,13 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	len = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-	n = (int)put_prefix(line, sizeof(line), level, module);
+	n = (int)put_prefix(line, sizeof(line), level, module, sink != NULL);
 	len = (size_t)n + escape(line + n, sizeof(line) - (size_t)n - 1, text, len);
 	line[len++] = '\n';
 	/* A log that cannot be written has nowhere to be reported. */
-	if (write(fd_now, line, len) < 0)
+	if (sink)
+		sink(level, line, len);
+	else if (write(fd_now, line, len) < 0)
 		(void)0;
 	errno = saved;
 }

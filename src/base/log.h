@@ -1,6 +1,6 @@
 /*
- * Log lines with a level, to stderr or to journald. Any thread; one line is one write, so lines
- * of two threads never mix.
+ * Log lines with a level, to stderr (which may lead to journald) or to a sink (logsink.h). Any
+ * thread; one line is one write, so lines of two threads never mix.
  *
  * Secrets never reach the log: tokens, notification URLs, pre-authenticated URLs and upload URLs
  * are not passed to it; a URL is printed with log_url(), which keeps scheme, host and path only.
@@ -28,6 +28,14 @@ void log_set_level(enum log_level level);
 bool log_is_on(enum log_level level);
 /* Sends later lines to this descriptor (kept, not owned); -1: stderr. */
 void log_set_fd(int fd);
+/* A person reads standard error: "graphfs: text", warnings and errors only; false: back to lines
+ * with time and level, from info on. Nothing happens when GRAPHFS_LOG asks for a level. */
+void log_set_plain(bool on);
+
+/* Gets each line whole, escaped, with its newline, "module: text" or with time and level in front;
+ * called by any thread, at the same time too. NULL: back to the descriptor. */
+typedef void (*log_sink_fn)(enum log_level level, const char *line, size_t len);
+void log_set_sink(log_sink_fn fn, bool with_time);
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...) printf_like(3, 4);
 

@@ -32,7 +32,7 @@ enum mutex_rank {
 	MUTEX_RANK_TREE,     /* store/tree: reader pool */
 	MUTEX_RANK_LANE,     /* loop/lane: job queue */
 	MUTEX_RANK_LOOP,     /* loop/loop: posted calls */
-	MUTEX_RANK_LOG,
+	MUTEX_RANK_LOG,      /* base/logsink: the log file */
 };
 
 struct MUTEX_ATTR(capability("mutex")) mutex {
