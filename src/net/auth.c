@@ -32,6 +32,11 @@ struct auth {
 	uint64_t retry_at_ms; /* no renewal before this, while last_error is set */
 	bool rejected;        /* the service refused the current token */
 	int64_t margin_s;     /* renewed so long before its end */
+
+	/* Tokens of somebody else (auth_new_asking()); NULL: renewed here. */
+	void (*ask)(void *arg, bool was_rejected);
+	void *ask_arg;
+	bool is_asking;
 };
 
 static int renew(struct auth *auth);
@@ -59,6 +64,22 @@ int auth_new(struct loop *loop, struct http *http, int dir_fd, const char *name,
 	return 0;
 }
 
+int auth_new_asking(struct loop *loop, void (*ask)(void *arg, bool was_rejected), void *arg,
+		    struct auth **ret)
+{
+	struct auth *auth = calloc(1, sizeof(*auth));
+
+	if (!auth)
+		return -ENOMEM;
+	auth->loop = loop;
+	list_init(&auth->waiters);
+	auth->dir_fd = -1;
+	auth->ask = ask;
+	auth->ask_arg = arg;
+	*ret = auth;
+	return 0;
+}
+
 void auth_free(struct auth *auth)
 {
 	if (!auth)
@@ -73,6 +94,11 @@ void auth_free(struct auth *auth)
 		close(auth->dir_fd);
 	free(auth->name);
 	free(auth);
+}
+
+static bool is_renewing(const struct auth *auth)
+{
+	return auth->renewal || auth->is_asking;
 }
 
 static bool is_fresh(const struct auth *auth)
@@ -108,7 +134,7 @@ static void on_answer(void *arg)
 	int r = 0;
 
 	auth->answer_posted = false;
-	if (list_empty(&auth->waiters) || auth->renewal)
+	if (list_empty(&auth->waiters) || is_renewing(auth))
 		return;
 	if (!is_fresh(auth)) {
 		if (auth->last_error == 0 || loop_now_ms(auth->loop) >= auth->retry_at_ms)
@@ -132,7 +158,7 @@ static void post_answer(struct auth *auth)
 void auth_want(struct auth *auth, struct auth_waiter *w)
 {
 	list_add_tail(&auth->waiters, &w->node);
-	if (!auth->renewal)
+	if (!is_renewing(auth))
 		post_answer(auth);
 }
 
@@ -215,11 +241,34 @@ static void on_renewed(void *arg, int error, const struct http_head *head, const
 	answer_waiters(auth, error != 0 && is_usable(auth) ? 0 : error);
 }
 
+void auth_answer(struct auth *auth, int error, const char *token, int64_t lifetime_s)
+{
+	if (!auth->is_asking)
+		return;
+	auth->is_asking = false;
+	if (error == 0) {
+		account_fini(&auth->account);
+		auth->account.access_token = strdup(token);
+		auth->account.expires_s = clock_real_s() + lifetime_s;
+		auth->rejected = false;
+		set_margin(auth);
+		error = auth->account.access_token ? 0 : -ENOMEM;
+	}
+	auth->last_error = error;
+	auth->retry_at_ms = loop_now_ms(auth->loop) + FAILED_PAUSE_MS;
+	answer_waiters(auth, error);
+}
+
 static int renew(struct auth *auth)
 {
 	auto_call(buf_fini) struct buf form = { .max_bytes = FORM_MAX };
 	int r;
 
+	if (auth->ask) {
+		auth->is_asking = true;
+		auth->ask(auth->ask_arg, auth->rejected);
+		return 0;
+	}
 	if (!auth->account.refresh_token)
 		return auth->last_error = -EACCES;
 	if ((r = oauth_add(&form, "grant_type", "refresh_token")) < 0 ||

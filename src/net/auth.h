@@ -23,6 +23,15 @@ struct auth;
  * duplicated. */
 must_check int auth_new(struct loop *loop, struct http *http, int dir_fd, const char *name,
 			struct account *account, struct auth **ret);
+/*
+ * Access tokens of somebody else: ask is called on the loop when one is wanted (was_rejected: the
+ * service refused the last one), and answered with auth_answer(), never from inside ask.
+ */
+must_check int auth_new_asking(struct loop *loop, void (*ask)(void *arg, bool was_rejected),
+			       void *arg, struct auth **ret);
+/* error 0: token (a secret, copied) is good for lifetime_s seconds; else for all who wait. Nothing
+ * happens when nobody asked. */
+void auth_answer(struct auth *auth, int error, const char *token, int64_t lifetime_s);
 void auth_free(struct auth *auth);
 
 /* Storage is the caller's until fn ran or auth_unwant(). */

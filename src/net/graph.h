@@ -99,6 +99,12 @@ must_check int graph_get_delta(struct graph *graph, const char *drive_id, const 
 			       struct graph_call **ret);
 must_check int graph_get_subscription(struct graph *graph, const char *drive_id,
 				      graph_subscription_fn fn, void *arg, struct graph_call **ret);
+/* The same for a drive as graph_drive_path() names it. */
+must_check int graph_get_subscription_at(struct graph *graph, const char *drive_path,
+					 graph_subscription_fn fn, void *arg,
+					 struct graph_call **ret);
+/* Does the result say that the drive has no notification channel at all? */
+bool graph_is_channel_unsupported(const struct graph_result *result);
 
 /*
  * A range of content from a pre-authenticated URL. on_head tells what the service says the content

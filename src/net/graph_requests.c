@@ -337,15 +337,36 @@ int graph_get_delta(struct graph *graph, const char *drive_id, const char *link,
 	return get_page(graph, url, priority, fn, arg, link && !is_latest, ret);
 }
 
-int graph_get_subscription(struct graph *graph, const char *drive_id, graph_subscription_fn fn,
-			   void *arg, struct graph_call **ret)
+static int get_subscription(struct graph *graph, char *url, graph_subscription_fn fn, void *arg,
+			    struct graph_call **ret)
 {
 	struct graph_call *call;
-	int r = make(graph, item_url(graph, drive_id, NULL, "/subscriptions/socketIo"),
-		     HTTP_BACKGROUND, arg, finish_subscription, &call);
+	int r = make(graph, url, HTTP_BACKGROUND, arg, finish_subscription, &call);
 
 	if (r < 0)
 		return r;
 	call->fn.subscription = fn;
 	return graph_call_start(call, ret);
+}
+
+int graph_get_subscription(struct graph *graph, const char *drive_id, graph_subscription_fn fn,
+			   void *arg, struct graph_call **ret)
+{
+	return get_subscription(graph, item_url(graph, drive_id, NULL, "/subscriptions/socketIo"),
+				fn, arg, ret);
+}
+
+int graph_get_subscription_at(struct graph *graph, const char *drive_path, graph_subscription_fn fn,
+			      void *arg, struct graph_call **ret)
+{
+	char *url = NULL;
+
+	if (asprintf(&url, "%s%s/root/subscriptions/socketIo", graph->base_url, drive_path) < 0)
+		return -ENOMEM;
+	return get_subscription(graph, url, fn, arg, ret);
+}
+
+bool graph_is_channel_unsupported(const struct graph_result *result)
+{
+	return result->error == -EOPNOTSUPP || result->status == 403 || result->status == 404;
 }

@@ -160,8 +160,7 @@ static void on_endpoint(void *arg, const struct graph_result *result,
 			const struct item_subscription *sub)
 {
 	struct drive *drive = arg;
-	bool unsupported =
-		result->error == -EOPNOTSUPP || result->status == 403 || result->status == 404;
+	bool unsupported = graph_is_channel_unsupported(result);
 	char reason[240];
 
 	drive->endpoint = NULL;
