@@ -20,17 +20,21 @@ struct parse {
 static int parse_unit(const char *text, const char *const *units, const uint64_t *factors, size_t n,
 		      uint64_t *ret)
 {
-	char *unit;
 	unsigned long long value;
+	uint64_t product;
+	char *unit;
 
+	if (text[0] < '0' || text[0] > '9')
+		return -EINVAL;
 	errno = 0;
 	value = strtoull(text, &unit, 10);
-	if (errno != 0 || unit == text || text[0] == '-')
-		return -EINVAL;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; errno == 0 && i < n; i++) {
 		if (strcmp(unit, units[i]) != 0)
 			continue;
-		return __builtin_mul_overflow((uint64_t)value, factors[i], ret) ? -EINVAL : 0;
+		if (__builtin_mul_overflow((uint64_t)value, factors[i], &product))
+			return -EINVAL;
+		*ret = product;
+		return 0;
 	}
 	return -EINVAL;
 }

@@ -14,7 +14,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-enum { CLIENTS_MAX = 16, ASK_S = 10, REPLY_MAX = 1024 * 1024 };
+enum { CLIENTS_MAX = 16, ASK_S = 10, CLIENT_MS = ASK_S * 1000, REPLY_MAX = 1024 * 1024 };
 
 struct control {
 	struct loop *loop;
@@ -31,6 +31,7 @@ struct client {
 	struct control *control;
 	uv_pipe_t pipe;
 	uv_write_t write;
+	struct loop_timer deadline; /* of the whole exchange */
 	struct buf line;
 	char *reply;
 	char chunk[1024];
@@ -50,6 +51,7 @@ static void on_client_closed(uv_handle_t *handle)
 	list_del(&c->node);
 	c->control->clients_n--;
 	c->control->open_n--;
+	loop_timer_fini(&c->deadline);
 	buf_fini(&c->line);
 	free(c->reply);
 	free(c);
@@ -59,6 +61,11 @@ static void close_client(struct client *c)
 {
 	if (!uv_is_closing((uv_handle_t *)&c->pipe))
 		uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+}
+
+static void on_late(void *arg)
+{
+	close_client(arg);
 }
 
 static void on_written(uv_write_t *write, int status)
@@ -80,7 +87,8 @@ static void answer(struct client *c, const char *line, size_t len)
 				       json_object_new_string("not a request that is known"));
 	}
 	if (asprintf(&c->reply, "%s\n",
-		     json_object_to_json_string_ext(reply, JSON_C_TO_STRING_PLAIN)) < 0)
+		     json_object_to_json_string_ext(
+			     reply, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)) < 0)
 		c->reply = NULL;
 	json_object_put(reply);
 	json_object_put(request);
@@ -146,8 +154,11 @@ static void on_connection(uv_stream_t *server, int status)
 	control->clients_n++;
 	control->open_n++;
 	if (uv_accept(server, (uv_stream_t *)&c->pipe) < 0 || control->clients_n > CLIENTS_MAX ||
-	    !is_allowed(&c->pipe) || uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) < 0)
+	    !is_allowed(&c->pipe) || loop_timer_init(&c->deadline, control->loop, on_late, c) < 0 ||
+	    uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read) < 0)
 		close_client(c);
+	else
+		loop_timer_arm(&c->deadline, CLIENT_MS);
 }
 
 int control_new(struct loop *loop, int dir_fd, const char *name, control_fn fn, void *arg,
@@ -219,14 +230,16 @@ static int exchange(int fd, const char *command, struct buf *reply)
 		return -ENOMEM;
 	}
 	if (send(fd, line, (size_t)len, MSG_NOSIGNAL) != len)
-		return -EIO;
+		return errno == EPIPE ? -EBUSY : -EIO;
 	while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0) {
 		int r = buf_append(reply, chunk, (size_t)n);
 
 		if (r < 0)
 			return r;
 	}
-	return n < 0 ? -errno : 0;
+	if (n < 0)
+		return errno == ECONNRESET ? -EBUSY : -errno;
+	return reply->len == 0 ? -EBUSY : 0;
 }
 
 int control_ask(int dir_fd, const char *name, const char *command, struct json_object **ret)

@@ -3,12 +3,16 @@
 
 #include "clock.h"
 #include "log.h"
+#include "logsink.h"
 #include "mounted.h"
 #include "notify.h"
 #include "paths.h"
+#include "sdnotify.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,13 +23,18 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { LOCK_WAIT_MS = 3000, LOCK_LOOK_MS = 20 };
+enum { LOG_MAX_BYTES = 1024 * 1024, LOCK_WAIT_MS = 3000, LOCK_LOOK_MS = 20 };
+
+static const char log_file[] = "log";
 
 struct mount {
 	struct mounted m;
 	const struct commands_options *o;
 	char *path;
 	int ready_fd; /* the parent waits at its other end; -1 in the foreground */
+	int state_fd;
+	char *log_path;            /* of the file, whether it is used or not */
+	_Atomic(const char *) log; /* where the lines go, for status; NULL: standard error */
 	uv_signal_t signals[2];
 	int signals_open;
 };
@@ -73,7 +82,6 @@ static void add_kernel(struct mount *mount, struct json_object *status)
 		add_number(kernel, "requests", fs_requests_n(fs));
 	}
 	add_number(kernel, "replays", n.replays_n);
-	add_number(kernel, "waiting", n.waiting_n);
 	add_number(kernel, "fallbacks", n.fallbacks_n);
 	add_number(kernel, "bulk_invalidations", n.bulks_n);
 	add_number(kernel, "parked", parked);
@@ -109,6 +117,8 @@ static struct json_object *on_control(void *arg, const char *command)
 	add_number(cache, "in_flight", content.in_flight_n);
 	json_object_object_add(status, "cache", cache);
 	add_kernel(mount, status);
+	if (mount->log)
+		json_object_object_add(status, "log", json_object_new_string(mount->log));
 	add_number(status, "pid", (uint64_t)getpid());
 	return status;
 }
@@ -132,17 +142,32 @@ static void get_space(void *arg, struct fs_space *ret)
 				  .free = quota.remaining };
 }
 
-/* A file or the journal was given for the log; a terminal or a pipe is the caller's, who may wait
- * for its end, and is not written to behind his back. */
-static void leave_stderr(void)
+/* A file or the journal was given for the log: it stays. */
+static bool is_stderr_for_log(void)
 {
-	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct stat st;
 
-	if (null < 0 || fstat(STDERR_FILENO, &st) < 0 || S_ISREG(st.st_mode) ||
-	    (S_ISSOCK(st.st_mode) && getenv("JOURNAL_STREAM")))
+	return fstat(STDERR_FILENO, &st) == 0 &&
+	       (S_ISREG(st.st_mode) || (S_ISSOCK(st.st_mode) && getenv("JOURNAL_STREAM")));
+}
+
+/* A terminal or a pipe is the caller's, who may wait for its end, and is not written to behind his
+ * back. */
+static void log_in_background(struct mount *mount)
+{
+	auto_close int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	log_set_plain(false);
+	if (is_stderr_for_log())
 		return;
-	dup2(null, STDERR_FILENO);
+	if (logsink_journal(LOGSINK_JOURNAL) == 0)
+		mount->log = "journal";
+	else if (logsink_file(mount->state_fd, log_file, LOG_MAX_BYTES) == 0)
+		mount->log = mount->log_path;
+	else
+		log_warn("there is nowhere to log to");
+	if (null >= 0)
+		dup2(null, STDERR_FILENO);
 }
 
 static void on_fs_ready(void *arg)
@@ -150,10 +175,12 @@ static void on_fs_ready(void *arg)
 	struct mount *mount = arg;
 
 	log_info("%s is mounted", mount->path);
-	if (mount->ready_fd < 0)
-		return;
-	leave_stderr();
-	if (write(mount->ready_fd, "0", 1) != 1)
+	if (mount->ready_fd >= 0) {
+		log_in_background(mount);
+		log_info("%s is mounted, the daemon is %d", mount->path, (int)getpid());
+	}
+	sdnotify_send("READY=1");
+	if (mount->ready_fd >= 0 && write(mount->ready_fd, "0", 1) != 1)
 		log_warn("nobody waits for the mount");
 }
 
@@ -165,6 +192,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	struct fs *fs = mount->m.fs;
 
 	log_info("%s: unmounting", strsignal(number));
+	sdnotify_send("STOPPING=1");
 	if (fs)
 		fs_stop(fs);
 }
@@ -201,25 +229,55 @@ static void unwatch_signals(struct mount *mount)
 
 /* --- the mount --- */
 
-/* One daemon for each state directory: the lock lasts as long as the process. An earlier daemon
- * whose folder was just unmounted may still be ending. */
-static int lock(int state_fd)
+static bool try_lock(int fd)
 {
 	uint64_t until = clock_mono_ms() + LOCK_WAIT_MS;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK || clock_mono_ms() > until)
+			return false;
+		poll(NULL, 0, LOCK_LOOK_MS);
+	}
+	return true;
+}
+
+/* One daemon for each state directory: the lock lasts as long as the process, and the file says
+ * where the drive is mounted. An earlier daemon whose folder was just unmounted may still be
+ * ending. */
+static int lock(const char *path, int state_fd)
+{
 	int fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	char where[PATH_MAX];
+	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK || clock_mono_ms() > until) {
-			close(fd);
-			log_error("this drive is mounted already by another graphfs of this "
-				  "account");
-			return -EBUSY;
-		}
-		poll(NULL, 0, LOCK_LOOK_MS);
+	if (try_lock(fd)) {
+		if (ftruncate(fd, 0) < 0 || pwrite(fd, path, strlen(path), 0) < 0)
+			log_debug("the lock does not say what is mounted");
+		return 0; /* stays open on purpose */
 	}
-	return 0; /* stays open on purpose */
+	n = pread(fd, where, sizeof(where) - 1, 0);
+	close(fd);
+	where[n > 0 ? n : 0] = '\0';
+	log_error("this drive is mounted already%s%s", n > 0 ? " on " : "", where);
+	return -EBUSY;
+}
+
+/* As other mounts do, and as nobody expects. */
+static void warn_of_hidden(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *e = NULL;
+
+	while (dir && (e = readdir(dir)) &&
+	       (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0))
+		continue;
+	if (e)
+		log_warn("%s is not empty: what is in it is hidden while the drive is mounted",
+			 path);
+	if (dir)
+		closedir(dir);
 }
 
 static int open_dirs(const struct commands_options *o, int *ret_state, int *ret_cache)
@@ -237,8 +295,29 @@ static int open_dirs(const struct commands_options *o, int *ret_state, int *ret_
 	return r < 0 ? r : paths_open(PATHS_CACHE, o->cache_dir, name, ret_cache);
 }
 
+/* The options without "ro": the mount must let graphfs' own replays through, or no change is ever
+ * announced. Nothing can be written all the same. Caller frees. */
+static char *without_ro(const char *options)
+{
+	char *out = calloc(1, strlen(options) + 1);
+
+	for (const char *word = options; out && *word; word += word[0] == ',') {
+		size_t len = strcspn(word, ",");
+
+		if (len > 0 && (len != 2 || memcmp(word, "ro", 2) != 0)) {
+			if (out[0])
+				strcat(out, ",");
+			strncat(out, word, len);
+		}
+		word += len;
+	}
+	return out;
+}
+
 static int make_fs(struct mount *mount)
 {
+	const char *given = mount->o->fuse_options;
+	auto_free char *options = given ? without_ro(given) : NULL;
 	auto_free char *name = NULL;
 	mode_t mask = umask(077);
 	struct fs *fs;
@@ -256,7 +335,7 @@ static int make_fs(struct mount *mount)
 			.listing = drive_listing(mount->m.drive),
 			.mountpoint = mount->path,
 			.name = name,
-			.fuse_options = mount->o->fuse_options,
+			.fuse_options = options && options[0] ? options : NULL,
 			.uid = geteuid(),
 			.gid = getegid(),
 			.umask = mask,
@@ -286,6 +365,18 @@ static int open_control(struct mount *mount)
 			   &mount->m.control);
 }
 
+static int find_log_path(struct mount *mount, int state_fd)
+{
+	auto_free char *dir = paths_of_fd(state_fd);
+
+	mount->state_fd = state_fd;
+	if (!dir || asprintf(&mount->log_path, "%s/%s", dir, log_file) < 0) {
+		mount->log_path = NULL;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
 static int serve(struct mount *mount)
 {
 	auto_close int state = -1;
@@ -293,7 +384,9 @@ static int serve(struct mount *mount)
 	int r = open_dirs(mount->o, &state, &cache);
 
 	if (r == 0)
-		r = lock(state);
+		r = lock(mount->path, state);
+	if (r == 0)
+		r = find_log_path(mount, state);
 	if (r == 0)
 		r = mounted_open(&mount->m, mount->o->account, mount->o->drive, state, cache);
 	if (r == 0) {
@@ -301,8 +394,10 @@ static int serve(struct mount *mount)
 		if (r < 0)
 			log_error("the drive cannot be used: %s", mount->m.ready_text);
 	}
-	if (r == 0)
+	if (r == 0) {
+		warn_of_hidden(mount->path);
 		r = make_fs(mount);
+	}
 	if (r == 0)
 		r = open_control(mount);
 	if (r == 0) {
@@ -319,6 +414,8 @@ static int serve(struct mount *mount)
 	if (mount->signals_open)
 		unwatch_signals(mount);
 	mounted_close(&mount->m);
+	if (r == 0)
+		log_info("%s is unmounted", mount->path);
 	return r;
 }
 
@@ -395,7 +492,8 @@ int mount_command(const struct commands_options *o)
 	}
 	r = serve(&mount);
 	free(mount.path);
-	if (r < 0)
+	free(mount.log_path);
+	if (r < 0 && log_errors_n() == 0)
 		fprintf(stderr, "graphfs: cannot mount: %s\n", strerror(-r));
 	return r == 0 ? 0 : 1;
 }

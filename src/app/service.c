@@ -6,7 +6,6 @@
 #include "paths.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 int service_open(const char *name, struct service *ret)
@@ -21,10 +20,9 @@ int service_open(const char *name, struct service *ret)
 		r = account_load(dir, name, &account);
 	if (r) {
 		if (r == -ENOENT || r == -EINVAL)
-			fprintf(stderr,
-				"graphfs: account \"%s\" is not signed in; run: "
-				"graphfs login --account %s\n",
-				name, name);
+			log_error("account \"%s\" is not signed in; run: graphfs login "
+				  "--account %s",
+				  name, name);
 		return r;
 	}
 	base = strdup(account.graph_url);
@@ -74,8 +72,12 @@ static void on_drive(void *arg, const struct graph_result *result, const struct 
 	q->error = result->error;
 	if (drive)
 		q->id = strdup(drive->id);
+	else if (result->error == -EACCES && result->status == 0)
+		log_error("the sign-in is not accepted any more; run: graphfs login");
+	else if (result->is_offline)
+		log_error("the service cannot be reached, and this drive was never mounted here");
 	else
-		fprintf(stderr, "graphfs: the drive cannot be found: %s\n", result->text);
+		log_error("the drive cannot be found: %s", result->text);
 	loop_stop(q->loop);
 }
 
@@ -87,10 +89,9 @@ int service_find_drive(struct service *s, const char *drive, char **ret_id)
 	int r = graph_drive_path(drive, &path);
 
 	if (r < 0) {
-		fprintf(stderr,
-			"graphfs: --drive %s: not one of me, drives/ID, groups/ID, "
-			"sites/ID, sites/SID/lists/LID, users/ID\n",
-			drive);
+		log_error("--drive %s: not one of me, drives/ID, groups/ID, sites/ID, "
+			  "sites/SID/lists/LID, users/ID",
+			  drive);
 		return r;
 	}
 	r = graph_get_drive(s->graph, path, HTTP_PERSON, on_drive, &q, &call);

@@ -1,52 +1,15 @@
 #include "commands.h"
 
 #include "control.h"
+#include "fs.h"
 #include "paths.h"
+#include "statusline.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-static const char *text_of(struct json_object *obj, const char *key)
-{
-	struct json_object *member;
-
-	return json_object_object_get_ex(obj, key, &member) && member
-		       ? json_object_get_string(member)
-		       : "";
-}
-
-static const char *time_of(struct json_object *obj, const char *key)
-{
-	const char *text = text_of(obj, key);
-
-	return text[0] ? text : "never";
-}
-
-static void print_text(struct json_object *status)
-{
-	struct json_object *channel = NULL, *cache = NULL, *bytes = NULL;
-
-	json_object_object_get_ex(status, "channel", &channel);
-	json_object_object_get_ex(status, "cache", &cache);
-	json_object_object_get_ex(cache, "bytes", &bytes);
-	printf("%s: %s", text_of(status, "mountpoint"), text_of(status, "state"));
-	if (text_of(status, "reason")[0])
-		printf(" (%s)", text_of(status, "reason"));
-	printf("\n  channel            %s\n",
-	       text_of(channel, "url_host")[0] ? text_of(channel, "url_host") : "none yet");
-	printf("  connected since    %s\n", time_of(channel, "connected_since"));
-	printf("  last notification  %s\n", time_of(channel, "last_notification"));
-	printf("  last delta         %s\n", time_of(status, "last_delta"));
-	printf("  known              %s items\n", text_of(status, "items"));
-	printf("  cached             %.1f MiB\n", json_object_get_double(bytes) / (1 << 20));
-	if (strcmp(text_of(status, "skipped"), "0") != 0)
-		printf("  left as they were  %s items that the service describes wrongly, see the "
-		       "log\n",
-		       text_of(status, "skipped"));
-}
 
 static int show(int dir, const char *name, int json)
 {
@@ -56,9 +19,11 @@ static int show(int dir, const char *name, int json)
 	if (r < 0)
 		return r;
 	if (json)
-		printf("%s\n", json_object_to_json_string_ext(status, JSON_C_TO_STRING_PLAIN));
+		printf("%s\n",
+		       json_object_to_json_string_ext(
+			       status, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	else
-		print_text(status);
+		statusline_print(stdout, status, time(NULL));
 	json_object_put(status);
 	return 0;
 }
@@ -100,7 +65,13 @@ int status_command(const struct commands_options *o)
 		snprintf(name, sizeof(name), "%s.sock", hash);
 		r = show(dir, name, o->json);
 	}
-	if (r < 0)
+	if (r == -ENOENT && path && fs_is_mounted(path))
+		fprintf(stderr,
+			"graphfs: %s: mounted, but its daemon does not answer (it is dead, "
+			"somebody "
+			"else's, or was started with another XDG_RUNTIME_DIR)\n",
+			o->operand);
+	else if (r < 0)
 		fprintf(stderr, "graphfs: %s: %s\n", o->operand,
 			r == -ENOENT ? "not mounted by graphfs" : strerror(-r));
 	return r == 0 ? 0 : 1;

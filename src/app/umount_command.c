@@ -1,6 +1,7 @@
 #include "commands.h"
 
 #include "clock.h"
+#include "control.h"
 #include "fs.h"
 #include "paths.h"
 
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -28,9 +30,30 @@ static int run_helper(const char *path)
 	return status == 0 ? 0 : -EBUSY;
 }
 
+/* The daemon as a descriptor; -1 when it does not answer. It is waited for, too: until it has
+ * ended, the drive's state is locked and could not be mounted again. */
+static int find_daemon(const char *path)
+{
+	auto_close int dir = -1;
+	struct json_object *status, *pid;
+	char hash[17], name[32];
+	int fd = -1;
+
+	paths_hash(path, hash);
+	snprintf(name, sizeof(name), "%s.sock", hash);
+	if (paths_open(PATHS_RUNTIME, NULL, NULL, &dir) < 0 ||
+	    control_ask(dir, name, "status", &status) < 0)
+		return -1;
+	if (json_object_object_get_ex(status, "pid", &pid))
+		fd = pidfd_open(json_object_get_int(pid), 0);
+	json_object_put(status);
+	return fd;
+}
+
 int umount_command(const struct commands_options *o)
 {
 	auto_free char *path = NULL;
+	auto_close int daemon = -1;
 	uint64_t until = clock_mono_ms() + WAIT_MS;
 	int r = paths_absolute(o->operand, &path);
 
@@ -38,6 +61,7 @@ int umount_command(const struct commands_options *o)
 		fprintf(stderr, "graphfs: %s: no graphfs mount\n", o->operand);
 		return 1;
 	}
+	daemon = find_daemon(path);
 	r = geteuid() == 0 ? (umount2(path, 0) < 0 ? -errno : 0) : run_helper(path);
 	if (r < 0) {
 		fprintf(stderr, "graphfs: %s: %s\n", path,
@@ -46,5 +70,10 @@ int umount_command(const struct commands_options *o)
 	}
 	while (fs_is_mounted(path) && clock_mono_ms() < until)
 		poll(NULL, 0, LOOK_MS);
+	if (!fs_is_mounted(path) && daemon >= 0) {
+		struct pollfd end = { .fd = daemon, .events = POLLIN };
+
+		(void)poll(&end, 1, WAIT_MS);
+	}
 	return fs_is_mounted(path) ? 1 : 0;
 }

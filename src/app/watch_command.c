@@ -32,7 +32,8 @@ static void put_line(const struct watch *w, const char *event, const char *key, 
 		json_object_object_add(line, key, json_object_new_string(value));
 	if (id)
 		json_object_object_add(line, "id", json_object_new_string(id));
-	printf("%s\n", json_object_to_json_string_ext(line, JSON_C_TO_STRING_PLAIN));
+	printf("%s\n", json_object_to_json_string_ext(
+			       line, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	(void)fflush(stdout);
 	json_object_put(line);
 }
@@ -105,7 +106,7 @@ int watch_command(const struct commands_options *o)
 		remove_temporary(path, dir);
 	if (r == 0)
 		r = loop_run(w.m.service.loop);
-	else
+	else if (log_errors_n() == 0)
 		fprintf(stderr, "graphfs: cannot watch: %s\n", strerror(-r));
 	mounted_close(&w.m);
 	return r == 0 ? 0 : 1;

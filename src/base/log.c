@@ -18,6 +18,7 @@ static atomic_bool with_priority;
 static atomic_bool plain;
 static _Atomic(log_sink_fn) sink_now;
 static atomic_bool sink_wants_time;
+static atomic_uint errors_n;
 
 static const struct {
 	const char *name, *priority;
@@ -115,6 +116,11 @@ static size_t escape(char *dst, size_t size, const char *src, size_t len)
 	return used;
 }
 
+unsigned log_errors_n(void)
+{
+	return errors_n;
+}
+
 static size_t put_time(char *line, size_t size, enum log_level level, const char *module)
 {
 	struct timespec now;
@@ -149,6 +155,8 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
 	va_list ap;
 	int n;
 
+	if (level == LOG_LEVEL_ERROR)
+		errors_n++;
 	if (!log_is_on(level))
 		return;
 	va_start(ap, fmt);

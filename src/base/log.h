@@ -37,6 +37,9 @@ void log_set_plain(bool on);
 typedef void (*log_sink_fn)(enum log_level level, const char *line, size_t len);
 void log_set_sink(log_sink_fn fn, bool with_time);
 
+/* How many lines of LOG_LEVEL_ERROR were written: has the trouble been told? Any thread. */
+unsigned log_errors_n(void);
+
 void log_write(enum log_level level, const char *module, const char *fmt, ...) printf_like(3, 4);
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, LOG_MODULE, __VA_ARGS__)

@@ -52,7 +52,7 @@ int logsink_journal(const char *socket_path)
 		return -errno;
 	if (strlen(socket_path) >= sizeof(address.sun_path))
 		return -ENAMETOOLONG;
-	strcpy(address.sun_path, socket_path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
 	if (connect(trial, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
 	journal.address = address;

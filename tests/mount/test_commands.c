@@ -107,7 +107,7 @@ static void test_refusals(void **state)
 	expect(1, "...not a directory", "touch $DIR/file; $GRAPHFS mount $DIR/file");
 	expect(1, "...run: graphfs login --account nobody", "$GRAPHFS mount --account nobody $MNT");
 	expect(1, "...cannot be found: 404", "$GRAPHFS mount --drive drives/missing-x $MNT");
-	expect(1, "...--drive bogus", "$GRAPHFS mount --drive bogus $MNT");
+	expect(2, "...--drive bogus", "$GRAPHFS mount --drive bogus $MNT");
 	expect(2, "...usage:", "$GRAPHFS mount");
 	expect(2, "...usage:", "$GRAPHFS frob");
 	expect(0, "...usage:", "$GRAPHFS --help");
