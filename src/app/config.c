@@ -170,6 +170,11 @@ int config_load(int dir_fd, struct config *ret)
 	if (fd >= 0) {
 		file = fdopen(fd, "r");
 		line = file ? ini_parse_file(file, on_entry, &p) : -1;
+		/* For inih what cannot be read has ended. */
+		if (line == 0 && ferror(file)) {
+			line = -1;
+			snprintf(p.wrong, sizeof(p.wrong), "it cannot be read");
+		}
 		if (file)
 			(void)fclose(file);
 		if (line != 0) {
