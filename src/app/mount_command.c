@@ -84,6 +84,7 @@ static void add_kernel(struct mount *mount, struct json_object *status)
 	add_number(kernel, "replays", n.replays_n);
 	add_number(kernel, "fallbacks", n.fallbacks_n);
 	add_number(kernel, "bulk_invalidations", n.bulks_n);
+	add_number(kernel, "waiting", n.waiting_n);
 	add_number(kernel, "parked", parked);
 	json_object_object_add(status, "kernel", kernel);
 }
