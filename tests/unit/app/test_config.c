@@ -93,7 +93,7 @@ static void test_every_key(void **state)
 		      "[sync]\ncrawl = off   ; not wanted\npoll_min = 1s\npoll_max = 2m\n"
 		      "safety_poll = 1h\n"
 		      "[channel]\nhosts = .a.example .b.example,.c.example\ndial = 1s\njoin = 2s\n"
-		      "backoff_min = 3s\nbackoff_max = 4s\nstable = 5s\n"
+		      "backoff_min = 3s\nbackoff_max = 4s\nstable = 5s\nrenew_min = 6s\n"
 		      "[cache]\nsize = 1M\n");
 	assert_int_equal(config_load(s.fd, &c), 0);
 	assert_string_equal(c.client_id, "my-app");
@@ -107,6 +107,7 @@ static void test_every_key(void **state)
 	assert_int_equal(c.live.backoff_min_ms, 3000);
 	assert_int_equal(c.live.backoff_max_ms, 4000);
 	assert_int_equal(c.live.stable_ms, 5000);
+	assert_int_equal(c.live.renew_min_ms, 6000);
 	assert_int_equal(c.cache_bytes, 1048576);
 	assert_string_equal(c.live.host_suffixes[0], ".a.example");
 	assert_string_equal(c.live.host_suffixes[2], ".c.example");
