@@ -592,7 +592,7 @@ static void test_version(void **state)
 
 static int setup_service(void **state)
 {
-	static const char *const args[] = { "--ping-interval", "300", "--ping-timeout", "300",
+	static const char *const args[] = { "--ping-interval", "300", "--ping-timeout", "3000",
 					    NULL };
 
 	simproc_start(&sim, args);
