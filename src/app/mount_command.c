@@ -6,6 +6,7 @@
 #include "logsink.h"
 #include "mounted.h"
 #include "notify.h"
+#include "options.h"
 #include "paths.h"
 #include "sdnotify.h"
 
@@ -296,29 +297,10 @@ static int open_dirs(const struct commands_options *o, int *ret_state, int *ret_
 	return r < 0 ? r : paths_open(PATHS_CACHE, o->cache_dir, name, ret_cache);
 }
 
-/* The options without "ro": the mount must let graphfs' own replays through, or no change is ever
- * announced. Nothing can be written all the same. Caller frees. */
-static char *without_ro(const char *options)
-{
-	char *out = calloc(1, strlen(options) + 1);
-
-	for (const char *word = options; out && *word; word += word[0] == ',') {
-		size_t len = strcspn(word, ",");
-
-		if (len > 0 && (len != 2 || memcmp(word, "ro", 2) != 0)) {
-			if (out[0])
-				strcat(out, ",");
-			strncat(out, word, len);
-		}
-		word += len;
-	}
-	return out;
-}
-
 static int make_fs(struct mount *mount)
 {
 	const char *given = mount->o->fuse_options;
-	auto_free char *options = given ? without_ro(given) : NULL;
+	auto_free char *options = given ? options_without_ro(given) : NULL;
 	auto_free char *name = NULL;
 	mode_t mask = umask(077);
 	struct fs *fs;

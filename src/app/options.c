@@ -108,7 +108,7 @@ static void show_usage(FILE *to)
 	for (size_t i = 0; i < array_n(commands); i++)
 		fprintf(to, "%s graphfs %s %s\n", i == 0 ? "usage:" : "      ", commands[i].name,
 			commands[i].usage);
-	fputs("\n\"graphfs COMMAND --help\" tells the options, graphfs(1) the rest.\n", to);
+	(void)fputs("\n\"graphfs COMMAND --help\" tells the options, graphfs(1) the rest.\n", to);
 }
 
 static void show_help(const struct command *command, FILE *to)
@@ -123,11 +123,11 @@ static int refuse(const struct command *command, FILE *err, const char *fmt, ...
 {
 	va_list ap;
 
-	fputs("graphfs: ", err);
+	(void)fputs("graphfs: ", err);
 	va_start(ap, fmt);
-	vfprintf(err, fmt, ap);
+	(void)vfprintf(err, fmt, ap);
 	va_end(ap);
-	fputc('\n', err);
+	(void)fputc('\n', err);
 	if (command)
 		fprintf(err, "usage: graphfs %s %s\n", command->name, command->usage);
 	else
@@ -248,4 +248,23 @@ int options_parse(int argc, char **argv, FILE *out, FILE *err, enum options_comm
 		return r;
 	}
 	return refuse(NULL, err, "there is no command \"%s\"", word);
+}
+
+char *options_without_ro(const char *fuse_options)
+{
+	char *out = malloc(strlen(fuse_options) + 1), *at = out;
+	size_t len;
+
+	for (const char *word = fuse_options; out && *word; word += len + (word[len] == ',')) {
+		len = strcspn(word, ",");
+		if (len == 0 || (len == 2 && memcmp(word, "ro", 2) == 0))
+			continue;
+		if (at > out)
+			*at++ = ',';
+		memcpy(at, word, len);
+		at += len;
+	}
+	if (out)
+		*at = '\0';
+	return out;
 }

@@ -25,3 +25,7 @@ enum { OPTIONS_SHOWN = 1 };
  * out; -EINVAL: err says what is wrong. getopt's state is reset, so it may be called again. */
 must_check int options_parse(int argc, char **argv, FILE *out, FILE *err,
 			     enum options_command *ret_command, struct commands_options *ret);
+
+/* FUSE options without "ro": the mount must let graphfs' own replays through, or no change is ever
+ * announced. Nothing can be written all the same. Caller frees; NULL: no memory. */
+char *options_without_ro(const char *fuse_options);

@@ -92,7 +92,7 @@ void statusline_print(FILE *to, struct json_object *status, time_t now)
 	for (size_t i = 0; i < array_n(states); i++)
 		if (strcmp(state, states[i].state) == 0)
 			fprintf(to, ", %s", states[i].meaning);
-	fputc('\n', to);
+	(void)fputc('\n', to);
 	if (reason[0])
 		fprintf(to, "  because  %s\n", reason);
 	print_channel(to, member(status, "channel"), now);

@@ -36,8 +36,8 @@ static void parse(struct line *l, const char *words)
 	l->argv[l->argc] = NULL;
 	l->o = (struct commands_options){ .operand = "untouched" };
 	l->result = options_parse(l->argc, l->argv, out, err, &l->command, &l->o);
-	fclose(out);
-	fclose(err);
+	(void)fclose(out);
+	(void)fclose(err);
 }
 
 static void done(struct line *l)
@@ -208,6 +208,26 @@ static void test_help_and_version(void **state)
 	}
 }
 
+static void test_ro_is_left_out(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "ro", "" },
+		{ "", "" },
+		{ ",", "" },
+		{ "rw", "rw" },
+		{ "ro,ro,", "" },
+		{ "ro,allow_other", "allow_other" },
+		{ "allow_other,ro", "allow_other" },
+		{ "a,,ro,b=ro,rox", "a,b=ro,rox" },
+	};
+
+	for (size_t i = 0; i < array_n(cases); i++) {
+		auto_free char *got = options_without_ro(cases[i][0]);
+
+		assert_string_equal(got, cases[i][1]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +235,7 @@ int main(void)
 		cmocka_unit_test(test_what_is_right_is_taken),
 		cmocka_unit_test(test_texts_go_where_they_belong),
 		cmocka_unit_test(test_help_and_version),
+		cmocka_unit_test(test_ro_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

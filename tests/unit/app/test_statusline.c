@@ -20,7 +20,7 @@ static char *shown(const char *json, time_t now)
 
 	assert_non_null(status);
 	statusline_print(out, status, now);
-	fclose(out);
+	(void)fclose(out);
 	json_object_put(status);
 	return text;
 }

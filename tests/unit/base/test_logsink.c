@@ -113,7 +113,7 @@ static size_t check_lines(const char *name, size_t max_bytes)
 		assert_non_null(strstr(line, " info test: thread "));
 		assert_int_equal(line[strlen(line) - 1], '\n');
 	}
-	fclose(in);
+	(void)fclose(in);
 	return n;
 }
 

@@ -48,7 +48,7 @@ static struct json_object *ask(const struct simproc *sim, const char *method, co
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_cleanup(curl);
 	curl_slist_free_all(headers);
-	fclose(out);
+	(void)fclose(out);
 	if (status / 100 != 2)
 		fail_msg("%s %s: %ld %s", method, url, status, text);
 	obj = json_tokener_parse(text);
@@ -102,7 +102,7 @@ void simproc_start(struct simproc *sim, const char *const *args)
 	out = fdopen(fds[0], "r");
 	assert_non_null(out);
 	assert_non_null(fgets(line, sizeof(line), out));
-	fclose(out);
+	(void)fclose(out);
 	hello = json_tokener_parse(line);
 	assert_non_null(hello);
 	copy_member(hello, "api", sim->api, sizeof(sim->api));
