@@ -113,7 +113,8 @@ struct graphlive_options {
 	uint64_t renew_before_ms; /* before the subscription's end [2 min] */
 	uint64_t renew_min_ms;    /* not sooner after the last one [60 s] */
 	uint64_t lifetime_ms;     /* of a subscription that does not tell its end [30 min] */
-	uint64_t unsupported_ms;  /* asked again after; doubles up to an hour [60 s] */
+	uint64_t refused_ms;      /* asked again after Graph refused to give the address; without a
+				   * channel for the drive doubling up to an hour [60 s] */
 };
 
 /* -EINVAL: size is not one that ever was, on_event is missing, not exactly one of get_endpoint and

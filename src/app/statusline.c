@@ -102,6 +102,10 @@ void statusline_print(FILE *to, struct json_object *status, time_t now)
 								    : "");
 	fprintf(to, "  cached   %s in %lld files\n", size(number_of(cache, "bytes"), bytes),
 		number_of(cache, "files"));
+	if (number_of(status, "skipped") > 0)
+		fprintf(to,
+			"  skipped  %lld items that the service describes wrongly, see the log\n",
+			number_of(status, "skipped"));
 	if (text_of(status, "log")[0])
 		fprintf(to, "  log      %s\n",
 			strcmp(text_of(status, "log"), "journal") == 0 ? "journalctl -t graphfs"

@@ -264,7 +264,7 @@ static int make_live(struct graphlive *live)
 		.renew_before_ms = o->renew_before_ms,
 		.renew_min_ms = o->renew_min_ms,
 		.lifetime_ms = o->lifetime_ms,
-		.unsupported_ms = o->unsupported_ms,
+		.refused_ms = o->refused_ms,
 		.host_suffixes = live->hosts[0] ? (const char *const *)live->hosts : NULL,
 	};
 

@@ -53,16 +53,18 @@ static void test_offline_and_why(void **state)
 		shown("{\"mountpoint\":\"/m\",\"state\":\"offline\",\"reason\":\"no route\","
 		      "\"channel\":{\"url_host\":null,\"connected_since\":null,"
 		      "\"last_notification\":null},\"last_delta\":null,\"items\":0,"
-		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1}}",
+		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1},\"skipped\":3}",
 		      now);
 
-	assert_string_equal(text, "/m: offline, what is cached can be read\n"
-				  "  because  no route\n"
-				  "  channel  not connected\n"
-				  "  notified never\n"
-				  "  checked  never\n"
-				  "  known    0 items\n"
-				  "  cached   7 B in 1 files\n");
+	assert_string_equal(text,
+			    "/m: offline, what is cached can be read\n"
+			    "  because  no route\n"
+			    "  channel  not connected\n"
+			    "  notified never\n"
+			    "  checked  never\n"
+			    "  known    0 items\n"
+			    "  cached   7 B in 1 files\n"
+			    "  skipped  3 items that the service describes wrongly, see the log\n");
 }
 
 /* A daemon of another version. */

@@ -151,7 +151,7 @@ static struct graphlive_options short_options(struct test *t)
 		.backoff_max_ms = 200,
 		.renew_min_ms = 100,
 		.renew_before_ms = 100,
-		.unsupported_ms = 50,
+		.refused_ms = 50,
 	};
 }
 
