@@ -115,6 +115,7 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		{ "channel", "backoff_max", &c->live.backoff_max_ms },
 		{ "channel", "stable", &c->live.stable_ms },
 		{ "channel", "renew_min", &c->live.renew_min_ms },
+		{ "channel", "refused", &c->live.refused_ms },
 	};
 
 	for (size_t i = 0; i < array_n(durations); i++)

@@ -7,7 +7,7 @@
  *   [sync]     crawl = on|off, poll_min, poll_max, retry_min, safety_poll,
  *              verify = off|duration
  *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
- *              renew_min
+ *              renew_min, refused
  *   [cache]    size
  *
  * Durations: a number with ms, s, m, h or d. Sizes: a number with K, M, G or T (powers of 1024).

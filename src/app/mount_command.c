@@ -411,13 +411,6 @@ static void harden(void)
 	(void)prctl(PR_SET_DUMPABLE, 0);
 }
 
-/* On the ways out that do not go through serve(), which frees the configuration. */
-static void forget(struct mount *mount)
-{
-	config_fini(&mount->m.config);
-	free(mount->path);
-}
-
 /* The parent: waits until the mount answers; what goes wrong before is printed by the child. */
 static int wait_for_child(int fd)
 {
@@ -439,44 +432,55 @@ static void go_to_background(struct mount *mount)
 		log_warn("the working directory stays busy");
 }
 
+static int serve_and_tell(struct mount *mount)
+{
+	int r = serve(mount);
+
+	if (r < 0 && log_errors_n() == 0)
+		fprintf(stderr, "graphfs: cannot mount: %s\n", strerror(-r));
+	return r == 0 ? 0 : 1;
+}
+
+/* The child serves; the parent waits until the mount answers. */
+static int serve_in_background(struct mount *mount)
+{
+	int fds[2], status;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
+		fprintf(stderr, "graphfs: cannot go to the background: %s\n", strerror(errno));
+		return 1;
+	}
+	if (pid > 0) {
+		close(fds[1]);
+		status = wait_for_child(fds[0]);
+		config_fini(&mount->m.config);
+		return status;
+	}
+	close(fds[0]);
+	mount->ready_fd = fds[1];
+	go_to_background(mount);
+	return serve_and_tell(mount);
+}
+
 int mount_command(const struct commands_options *o)
 {
 	struct mount mount = { .o = o, .ready_fd = -1 };
 	auto_close int config_dir = -1;
-	int r = paths_absolute(o->operand, &mount.path);
+	int r = paths_absolute(o->operand, &mount.path), status = 1;
 
 	if (r < 0) {
 		fprintf(stderr, "graphfs: %s: %s\n", o->operand, strerror(-r));
 		return 1;
 	}
-	if (paths_open(PATHS_CONFIG, NULL, NULL, &config_dir) < 0 ||
-	    config_load(config_dir, &mount.m.config) < 0)
-		return 1;
-	/* Moved with the struct: the pointers lead into it. */
-	mount.m.config.live.host_suffixes = (const char *const *)mount.m.config.hosts;
-	harden();
-	if (!o->foreground) {
-		int fds[2];
-		pid_t pid;
-
-		if (pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0) {
-			forget(&mount);
-			return 1;
-		}
-		if (pid > 0) {
-			close(fds[1]);
-			r = wait_for_child(fds[0]);
-			forget(&mount);
-			return r;
-		}
-		close(fds[0]);
-		mount.ready_fd = fds[1];
-		go_to_background(&mount);
+	if (paths_open(PATHS_CONFIG, NULL, NULL, &config_dir) == 0 &&
+	    config_load(config_dir, &mount.m.config) == 0) {
+		/* Moved with the struct: the pointers lead into it. */
+		mount.m.config.live.host_suffixes = (const char *const *)mount.m.config.hosts;
+		harden();
+		status = o->foreground ? serve_and_tell(&mount) : serve_in_background(&mount);
 	}
-	r = serve(&mount);
 	free(mount.path);
 	free(mount.log_path);
-	if (r < 0 && log_errors_n() == 0)
-		fprintf(stderr, "graphfs: cannot mount: %s\n", strerror(-r));
-	return r == 0 ? 0 : 1;
+	return status;
 }

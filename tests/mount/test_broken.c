@@ -22,7 +22,7 @@
 enum { SAMPLES_MIN = 100, FILE_BYTES = 100000, RECOVER_MS = 60000, PAGES_N = 64 };
 
 /* A failure costs little time here. */
-static const char config[] = "[channel]\nbackoff_min = 20ms\nbackoff_max = 50ms\n"
+static const char config[] = "[channel]\nbackoff_min = 20ms\nbackoff_max = 50ms\nrefused = 20ms\n"
 			     "[sync]\ncrawl = off\npoll_min = 20ms\npoll_max = 50ms\n"
 			     "retry_min = 20ms\n";
 
