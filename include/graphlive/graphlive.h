@@ -41,8 +41,8 @@
  *
  * Errors: an int is 0 or a negative errno. What goes wrong later is told as an event.
  *
- * Blocking: graphlive_dispatch() does what is ready and returns. It waits for one thing only, the
- * look-up of the notification host's name (getaddrinfo(3)), once for each connection.
+ * Blocking: never. graphlive_dispatch() does what is ready and returns; host names are looked up on
+ * a thread of the library's own.
  *
  * Secrets: notification URLs and tokens are never logged, never sent over plain http except to this
  * machine, and wiped after use. TLS certificates are always verified.

@@ -31,6 +31,7 @@ enum mutex_rank {
 	MUTEX_RANK_CACHE,    /* store/cache: open content files */
 	MUTEX_RANK_TREE,     /* store/tree: reader pool */
 	MUTEX_RANK_LANE,     /* loop/lane: job queue */
+	MUTEX_RANK_RESOLVE,  /* net/resolve: does anybody still want the answer */
 	MUTEX_RANK_LOOP,     /* loop/loop: posted calls */
 	MUTEX_RANK_LOG,      /* base/logsink: the log file */
 };

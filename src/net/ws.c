@@ -4,6 +4,7 @@
 #include "buf.h"
 #include "jget.h"
 #include "log.h"
+#include "resolve.h"
 
 #include <errno.h>
 #include <libwebsockets.h>
@@ -29,6 +30,7 @@ struct ws {
 	struct lws_vhost *vhost;
 	void *foreign_loops[1];
 	struct list connections; /* all that the library may still speak of */
+	unsigned unanswered_n;   /* attempts: each takes the host's next address */
 };
 
 struct ws_connection {
@@ -36,6 +38,10 @@ struct ws_connection {
 	struct ws *owner;
 	struct lws *wsi; /* NULL once the library has let go of it */
 	struct ws_events events;
+	struct resolve *resolve; /* while the host is looked up */
+	char authority[300];
+	uint16_t port;
+	bool is_tls;
 	char *path;
 	struct buf message;
 	struct list queue;
@@ -69,6 +75,7 @@ static void on_gone(struct ws_connection *c, const char *reason)
 	unsigned code = c->code;
 	char text[sizeof(c->reason)];
 
+	c->owner->unanswered_n += code == 0;
 	snprintf(text, sizeof(text), "%s", c->reason[0] ? c->reason : reason);
 	if (c->wsi)
 		lws_set_wsi_user(c->wsi, NULL);
@@ -288,45 +295,73 @@ static void on_failed(void *arg)
 	on_gone(c, c->reason);
 }
 
-int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const char *path,
-	       const struct ws_events *events, struct ws_connection **ret)
+/* Nothing is called back from inside: a failure is posted. */
+static void dial(struct ws_connection *c, const char *address)
 {
-	struct ws_connection *c = calloc(1, sizeof(*c));
-	struct lws_client_connect_info info = { 0 };
-	char authority[300];
+	struct lws_client_connect_info info = {
+		.context = c->owner->context,
+		.vhost = c->owner->vhost,
+		.address = address,
+		.port = c->port,
+		.path = SHORT_PATH,
+		.host = c->authority,
+		.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (c->is_tls ? LCCSCF_USE_SSL : 0),
+		.alpn = "http/1.1",
+		.local_protocol_name = protocols[0].name,
+		.userdata = c,
+		.pwsi = &c->wsi,
+	};
 
-	if (!c)
-		return -ENOMEM;
-	c->path = strdup(path);
-	if (!c->path) {
-		free(c);
-		return -ENOMEM;
-	}
-	list_add_tail(&ws->connections, &c->node);
-	c->owner = ws;
-	c->events = *events;
-	list_init(&c->queue);
-	buf_init(&c->message, WS_MESSAGE_MAX);
-	snprintf(authority, sizeof(authority), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, port);
-	info.context = ws->context;
-	info.vhost = ws->vhost;
-	info.address = host;
-	info.port = port;
-	info.path = SHORT_PATH;
-	info.host = authority;
-	info.ssl_connection = LCCSCF_HTTP_NO_FOLLOW_REDIRECT | (tls ? LCCSCF_USE_SSL : 0);
-	info.alpn = "http/1.1";
-	info.local_protocol_name = protocols[0].name;
-	info.userdata = c;
-	info.pwsi = &c->wsi;
 	c->is_connecting = true;
 	if (!lws_client_connect_via_info(&info)) {
 		c->wsi = NULL;
 		if (!c->reason[0])
 			snprintf(c->reason, sizeof(c->reason), "cannot connect");
-		loop_post(ws->loop, &c->failed, on_failed, c);
+		loop_post(c->owner->loop, &c->failed, on_failed, c);
 	}
 	c->is_connecting = false;
+}
+
+/* One address for each attempt: with one that swallows everything, trying the next would take
+ * longer than the caller waits. */
+static void on_resolved(void *arg, int error, const char (*addresses)[RESOLVE_TEXT], size_t n)
+{
+	struct ws_connection *c = arg;
+
+	c->resolve = NULL;
+	if (error) {
+		snprintf(c->reason, sizeof(c->reason), "the host's name cannot be looked up: %s",
+			 error == -ENOENT ? "there is no such host" : strerror(-error));
+		on_gone(c, c->reason);
+		return;
+	}
+	dial(c, addresses[c->owner->unanswered_n % n]);
+}
+
+int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls, const char *path,
+	       const struct ws_events *events, struct ws_connection **ret)
+{
+	struct ws_connection *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->path = strdup(path);
+	r = c->path ? resolve_start(ws->loop, host, on_resolved, c, &c->resolve) : -ENOMEM;
+	if (r < 0) {
+		free(c->path);
+		free(c);
+		return r;
+	}
+	list_add_tail(&ws->connections, &c->node);
+	c->owner = ws;
+	c->events = *events;
+	c->port = port;
+	c->is_tls = tls;
+	list_init(&c->queue);
+	buf_init(&c->message, WS_MESSAGE_MAX);
+	snprintf(c->authority, sizeof(c->authority), strchr(host, ':') ? "[%s]:%u" : "%s:%u", host,
+		 port);
 	*ret = c;
 	return 0;
 }
@@ -352,6 +387,11 @@ int ws_send(struct ws_connection *c, const char *text, size_t len)
 void ws_close(struct ws_connection *c, bool polite)
 {
 	c->is_abandoned = true;
+	if (c->resolve) {
+		resolve_cancel(c->resolve);
+		free_connection(c);
+		return;
+	}
 	if (!c->wsi)
 		return; /* its failure is posted, and frees it */
 	if (c->is_open && polite) {

@@ -39,7 +39,8 @@ struct ws_events {
 };
 
 /* path with its query is a secret and is copied. The attempt has the library's and, through
- * ws_close(), the caller's deadline. */
+ * ws_close(), the caller's deadline. A host with several addresses is dialled at one of them, and
+ * at the next one when nothing answered there. */
 must_check int ws_connect(struct ws *ws, const char *host, uint16_t port, bool tls,
 			  const char *path, const struct ws_events *events,
 			  struct ws_connection **ret);
