@@ -48,11 +48,27 @@ static int show_all(int dir, int json)
 	return shown > 0 ? 0 : 1;
 }
 
+/* The mount that holds an absolute path: the path itself, or the nearest folder above it. */
+static int show_mount_of(int dir, char *path, int json)
+{
+	char hash[17], name[32];
+	int r;
+
+	do {
+		paths_hash(path, hash);
+		snprintf(name, sizeof(name), "%s.sock", hash);
+		r = show(dir, name, json);
+		if (r != -ENOENT || fs_is_mounted(path))
+			return r;
+		*strrchr(path, '/') = '\0';
+	} while (path[0]);
+	return r;
+}
+
 int status_command(const struct commands_options *o)
 {
 	auto_close int dir = -1;
 	auto_free char *path = NULL;
-	char hash[17], name[32];
 	int r = paths_open(PATHS_RUNTIME, NULL, NULL, &dir);
 
 	if (r < 0)
@@ -60,12 +76,9 @@ int status_command(const struct commands_options *o)
 	if (!o->operand)
 		return show_all(dir, o->json);
 	r = paths_absolute(o->operand, &path);
-	if (r == 0) {
-		paths_hash(path, hash);
-		snprintf(name, sizeof(name), "%s.sock", hash);
-		r = show(dir, name, o->json);
-	}
-	if (r == -ENOENT && path && fs_is_mounted(path))
+	if (r == 0)
+		r = show_mount_of(dir, path, o->json);
+	if (r == -ENOENT && path && path[0] && fs_is_mounted(path))
 		fprintf(stderr,
 			"graphfs: %s: mounted, but its daemon does not answer (it is dead, "
 			"somebody "

@@ -156,10 +156,16 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 	auto_call(tree_meta_fini) struct tree_meta meta = { 0 };
 	char hash[QUICKXOR_TEXT + 1];
 	const char *value = NULL;
-	int r = strncmp(name, "user.graphfs.", 13) == 0
-			? tree_get_meta(fs->options.tree, ino, &meta)
-			: -ENODATA;
+	int r;
 
+	/* Not ENODATA: a program that is told that there are no access lists and no labels on this
+	 * file system (ls, find, cp) asks once and not for every file. */
+	if (strncmp(name, "user.", 5) != 0) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	r = strncmp(name, "user.graphfs.", 13) == 0 ? tree_get_meta(fs->options.tree, ino, &meta)
+						    : -ENODATA;
 	for (size_t i = 0; r == 0 && i < array_n(xattr_names); i++)
 		if (strcmp(name, xattr_names[i]) == 0)
 			value = value_of(&meta, i, hash);

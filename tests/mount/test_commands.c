@@ -56,6 +56,7 @@ static void test_mount_and_umount(void **state)
 	       "$GRAPHFS status $MNT | grep -q 'known .* items' && ! $GRAPHFS status $MNT | "
 	       "grep -q '  $'");
 	expect(0, "", "cd $MNT && $GRAPHFS status --json . >/dev/null");
+	expect(0, "", "$GRAPHFS status $MNT/Documents/Welcome.txt | grep -q ' live'");
 	expect(0, "", "$GRAPHFS umount $MNT");
 	expect(0, "", "! mountpoint -q $MNT");
 }

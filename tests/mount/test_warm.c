@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { DIRS_N = 100, FILES_N = 20000, CRAWL_MS = 120000 };
+enum { DIRS_N = 100, FILES_N = 20000, CRAWL_MS = 120000, LS_EXTRA_MAX = 8 };
 
 static struct harness h;
 
@@ -101,9 +101,21 @@ static void test_find(void **state)
 	assert_int_equal(kernel_requests() - warm, 0);
 }
 
+/* It asks for access lists and labels, too, until it learns that there are none here. */
+static void test_ls(void **state)
+{
+	int64_t n = kernel_requests();
+
+	assert_int_equal(harness_sh(&h, "ls -lR $MNT >/dev/null"), 0);
+	n = kernel_requests() - n;
+	printf("ls -lR: %lld requests of the kernel\n", (long long)n);
+	assert_true(n <= LS_EXTRA_MAX);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_find) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_find),
+					    cmocka_unit_test(test_ls) };
 
 	harness_require_fuse();
 	return cmocka_run_group_tests(tests, set_up, tear_down);
