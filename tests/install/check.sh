@@ -82,7 +82,7 @@ wait_for() { # pattern, file
 
 # The example as somebody else would build it: the installed header, pkg-config, nothing more.
 check_example() {
-	local lib flags program sim token admin
+	local lib flags program token admin
 	need cc pkg-config jq curl
 	install_all
 	lib=$(dirname "$(installed libgraphlive.so.0)")
@@ -105,7 +105,8 @@ check_example() {
 		{ cat "$dir/login"; kill $sim; fail "login"; }
 	token=$(jq -r .access_token "$dir/config/graphfs/accounts/default.json")
 	GRAPH_TOKEN=$token LD_LIBRARY_PATH=$lib "$program" me "$(jq -r .api "$dir/sim")" >"$dir/out" 2>&1 &
-	local watcher=$!
+	watcher=$!
+	# Not local: the trap runs outside this function.
 	trap 'kill $sim $watcher 2>/dev/null; rm -rf "$dir"' EXIT
 	wait_for '^up at' "$dir/out"
 	curl -s --noproxy '*' -X POST "$admin/create" -d '{"path":"new","size":1}' >/dev/null
