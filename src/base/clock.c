@@ -2,22 +2,12 @@
 
 #include <time.h>
 
-static uint64_t read_ms(clockid_t id)
+uint64_t clock_mono_ms(void)
 {
 	struct timespec ts;
 
-	clock_gettime(id, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000u + (uint64_t)ts.tv_nsec / 1000000u;
-}
-
-uint64_t clock_mono_ms(void)
-{
-	return read_ms(CLOCK_MONOTONIC);
-}
-
-uint64_t clock_boot_ms(void)
-{
-	return read_ms(CLOCK_BOOTTIME);
 }
 
 int64_t clock_real_ns(void)

@@ -1,7 +1,6 @@
 /*
  * Time. Any thread.
  *   monotonic: for timers, deadlines and ages; does not run while the machine is suspended
- *   boot:      as monotonic, but runs during suspend: the difference of the two tells a resume
  *   real:      wall clock, for file times and for what the service says only
  */
 #pragma once
@@ -9,6 +8,5 @@
 #include <stdint.h>
 
 uint64_t clock_mono_ms(void);
-uint64_t clock_boot_ms(void);
 int64_t clock_real_ns(void);
 int64_t clock_real_s(void);

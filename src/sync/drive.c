@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "crawl.h"
+#include "jump.h"
 #include "log.h"
 #include "mutex.h"
 #include "verify.h"
@@ -11,14 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-	QUOTA_MS = 60 * 1000,
-	WATCH_CLOCK_MS = 5000,
-	/* Boot time ahead of monotonic time by this much more than before: the machine slept. */
-	SLEPT_MS = 2000,
-	/* A look at the clock later than it should be by this much: the process was stopped. */
-	STOPPED_MS = 20 * 1000,
-};
+enum { QUOTA_MS = 60 * 1000 };
 
 struct drive {
 	struct loop *loop;
@@ -34,9 +28,8 @@ struct drive {
 	struct verify *verify;
 	struct live *live;
 	struct graph_call *endpoint, *quota_call;
-	struct loop_timer poll, clock_timer;
-	uint64_t clock_ms; /* monotonic time when last looked at, and boot time minus that */
-	uint64_t slept_ms;
+	struct loop_timer poll;
+	struct jump *jump;
 	int64_t last_delta_s;
 	bool is_ready, is_started, was_offline;
 
@@ -213,7 +206,7 @@ static void on_live(void *arg, enum live_event event, const char *reason)
 		drive->events.on_live(drive->events.arg, event, reason);
 }
 
-/* --- quota and the clock --- */
+/* --- quota, and time --- */
 
 static void on_quota(void *arg, const struct graph_result *result, const struct item_drive *found)
 {
@@ -266,24 +259,14 @@ void drive_get_quota(struct drive *drive, struct drive_quota *ret)
 	mutex_unlock(&drive->lock);
 }
 
-static void read_clock(struct drive *drive)
-{
-	drive->clock_ms = clock_mono_ms();
-	drive->slept_ms = clock_boot_ms() - drive->clock_ms;
-}
-
 /* What was missed is asked for, and the channel is not trusted to be alive. */
-static void on_clock(void *arg)
+static void on_jump(void *arg)
 {
 	struct drive *drive = arg;
-	uint64_t clock_ms = drive->clock_ms, slept_ms = drive->slept_ms;
 
-	read_clock(drive);
-	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
-	if (drive->slept_ms <= slept_ms + SLEPT_MS &&
-	    drive->clock_ms <= clock_ms + WATCH_CLOCK_MS + STOPPED_MS)
+	if (!drive->is_started)
 		return;
-	log_info("the machine slept, or this process was stopped");
+	log_info("the machine slept, or its clock was set");
 	coherence_on_jump(&drive->coherence, loop_now_ms(drive->loop));
 	live_kick(drive->live);
 	follow(drive);
@@ -312,7 +295,7 @@ static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
 	int r;
 
 	if ((r = loop_timer_init(&drive->poll, drive->loop, on_poll, drive)) < 0 ||
-	    (r = loop_timer_init(&drive->clock_timer, drive->loop, on_clock, drive)) < 0)
+	    (r = jump_new(drive->loop, on_jump, drive, &drive->jump)) < 0)
 		return r;
 	r = delta_new(drive->loop, store, drive->tree, &source, &drive->options.delta,
 		      &(struct delta_events){
@@ -382,7 +365,7 @@ void drive_free(struct drive *drive)
 		loop_run_once(drive->loop);
 	graph_cancel(drive->quota_call);
 	loop_timer_fini(&drive->poll);
-	loop_timer_fini(&drive->clock_timer);
+	jump_free(drive->jump);
 	live_free(drive->live);
 	verify_free(drive->verify);
 	crawl_free(drive->crawl);
@@ -404,8 +387,6 @@ void drive_start(struct drive *drive)
 	delta_look(drive->delta, false);
 	live_start(drive->live);
 	ask_quota(drive);
-	read_clock(drive);
-	loop_timer_arm(&drive->clock_timer, WATCH_CLOCK_MS);
 }
 
 void drive_look(struct drive *drive)
