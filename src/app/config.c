@@ -1,6 +1,7 @@
 #define LOG_MODULE "config"
 #include "config.h"
 
+#include "inodes.h"
 #include "log.h"
 
 #include <errno.h>
@@ -53,6 +54,14 @@ int config_parse_size(const char *text, uint64_t *ret_bytes)
 	static const uint64_t factors[] = { 1, 1024, 1024ull << 10, 1024ull << 20, 1024ull << 30 };
 
 	return parse_unit(text, units, factors, array_n(units), ret_bytes);
+}
+
+static int parse_count(const char *text, uint64_t *ret)
+{
+	static const char *const units[] = { "" };
+	static const uint64_t factors[] = { 1 };
+
+	return parse_unit(text, units, factors, 1, ret);
 }
 
 static int parse_switch(const char *text, bool *ret)
@@ -128,6 +137,8 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		return parse_period(value, &c->verify_ms);
 	if (strcmp(section, "cache") == 0 && strcmp(key, "size") == 0)
 		return config_parse_size(value, &c->cache_bytes);
+	if (strcmp(section, "mount") == 0 && strcmp(key, "known_inodes") == 0)
+		return parse_count(value, &c->known_inodes);
 	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
 		return parse_hosts(value, c);
 	if (strcmp(section, "account") == 0 && strcmp(key, "client_id") == 0)
@@ -155,6 +166,7 @@ int config_load(int dir_fd, struct config *ret)
 		.crawl = true,
 		.verify_ms = UINT64_C(7) * 24 * 3600 * 1000,
 		.cache_bytes = UINT64_C(10) << 30,
+		.known_inodes = INODES_BUDGET,
 		.coherence = coherence_defaults,
 	};
 	struct parse p = { .config = &config };

@@ -82,6 +82,7 @@ static void add_kernel(struct mount *mount, struct json_object *status)
 		fs_get_stats(fs, &n, &parked);
 		add_number(kernel, "requests", fs_requests_n(fs));
 	}
+	add_number(kernel, "known_inodes", inodes_known_n(mount->m.inodes));
 	add_number(kernel, "replays", n.replays_n);
 	add_number(kernel, "fallbacks", n.fallbacks_n);
 	add_number(kernel, "bulk_invalidations", n.bulks_n);

@@ -211,8 +211,10 @@ int mounted_open(struct mounted *m, const char *account, const char *drive, int 
 		r = open_cache(m, cache_fd);
 	if (r == 0)
 		r = inodes_new(&m->inodes);
-	if (r == 0)
+	if (r == 0) {
+		inodes_set_budget(m->inodes, m->config.known_inodes);
 		r = make_content(m);
+	}
 	if (r == 0)
 		r = make_drive(m);
 	if (r < 0)

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +106,28 @@ static int check_mountpoint(const char *path)
 
 /* --- the session --- */
 
+static bool has_option(const char *options, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	for (const char *at = options; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+		if (strncmp(at, wanted, len) == 0 && (at[len] == ',' || at[len] == '\0'))
+			return true;
+	return false;
+}
+
+/* What tells the mount from the folder below it. The daemon does not answer yet, so the kernel
+ * must not ask it. */
+static int note_dev(struct fs *fs)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, fs->options.mountpoint, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return -errno;
+	fs->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	return 0;
+}
+
 static int make_session(struct fs *fs)
 {
 	const struct fs_options *o = &fs->options;
@@ -111,7 +135,9 @@ static int make_session(struct fs *fs)
 	auto_free char *name = NULL;
 	int r = -ENOMEM;
 
-	if (asprintf(&name, "fsname=%s,subtype=graphfs,max_read=1048576", o->name) < 0) {
+	if (asprintf(&name, "fsname=%s,subtype=graphfs,max_read=1048576%s", o->name,
+		     has_option(o->fuse_options, "allow_other") ? ",default_permissions" : "") <
+	    0) {
 		name = NULL;
 		return -ENOMEM;
 	}
@@ -132,7 +158,7 @@ static int make_session(struct fs *fs)
 		fs->session = NULL;
 		r = -EACCES;
 	}
-	return r;
+	return r == 0 ? note_dev(fs) : r;
 }
 
 static int make_parts(struct fs *fs)
@@ -143,7 +169,8 @@ static int make_parts(struct fs *fs)
 		r = notify_new(&(struct notify_options){ .inodes = fs->options.inodes,
 							 .tree = fs->options.tree,
 							 .replay = fs->replay,
-							 .mountpoint = fs->options.mountpoint },
+							 .mountpoint = fs->options.mountpoint,
+							 .no_epoch = fs->options.no_epoch },
 			       &fs->notify);
 	if (r == 0)
 		r = park_new(fs->notify, on_interrupt, &fs->park);
@@ -219,7 +246,7 @@ static void *serve(void *arg)
 /* The mount must be there for the threads that replay through it: they start with it. */
 static int start_notifier(struct fs *fs)
 {
-	int r = notify_start(fs->notify, fs->session);
+	int r = notify_start(fs->notify, fs->session, fs->dev);
 
 	if (r < 0)
 		log_error("the notifier's threads cannot be started: %s", strerror(-r));
@@ -286,6 +313,11 @@ void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_
 {
 	notify_get_stats(fs->notify, ret);
 	*ret_parked_n = park_n(fs->park);
+}
+
+void fs_settle(struct fs *fs)
+{
+	notify_settle(fs->notify);
 }
 
 uint64_t fs_requests_n(const struct fs *fs)

@@ -31,7 +31,10 @@ struct fs_options {
 	struct listing *listing;
 	const char *mountpoint;   /* absolute */
 	const char *name;         /* in the mount table */
-	const char *fuse_options; /* as after "-o"; NULL */
+	/* As after "-o"; NULL. With allow_other the kernel checks mode bits (default_permissions);
+	 * else only the owner comes in, whose bits the tree decides. */
+	const char *fuse_options;
+	bool no_epoch; /* struct notify_options */
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
@@ -58,5 +61,7 @@ void fs_free(struct fs *fs);
 void fs_push_changes(struct fs *fs, struct change_set *set);
 void fs_push_all(struct fs *fs);
 void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_n);
+/* Waits until the kernel has been told all that was pushed; for tests. */
+void fs_settle(struct fs *fs);
 /* Requests of the kernel, for tests and status. */
 uint64_t fs_requests_n(const struct fs *fs);

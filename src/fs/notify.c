@@ -36,10 +36,10 @@
 
 enum {
 	WORKERS_N = 3,
-	JOBS_MAX = 2048,    /* beyond it one invalidation of everything is cheaper */
-	LOOKED_AT_MAX = 64, /* jobs from the front that are looked through for one to run */
 	KEYS_MAX = 3,
 	GATES_MAX = 256,
+	PAGES_MAX = 2048,
+	BUSY_MAX = 2 * KEYS_MAX * NOTIFY_JOBS_MAX, /* half empty: looking up stays short */
 };
 
 struct job {
@@ -55,21 +55,28 @@ struct gate {
 	unsigned n;
 };
 
+/* A directory for which an earlier job waits or runs, as seen in one pass over the jobs. */
+struct busy {
+	uint64_t dir, pass;
+};
+
 struct notify {
 	struct notify_options options;
 	struct tell *tell; /* const after notify_start() */
-	pthread_t workers[WORKERS_N], page_thread;
-	bool is_started;
+	pthread_t threads[WORKERS_N + 1]; /* used by start and stop only */
+	unsigned threads_n;
 
 	struct mutex lock; /* MUTEX_RANK_NOTIFY; guards what follows */
 	pthread_cond_t wake, idle;
 	struct list jobs;
 	unsigned jobs_n;
-	bool wants_bulk, bulk_running, stopping;
+	bool wants_bulk, bulk_running, pages_running, stopping;
 	struct gate gates[GATES_MAX];
 	unsigned gates_lost;      /* parked requests for which no gate was left */
-	uint64_t pages[JOBS_MAX]; /* inodes whose pages are to be dropped */
+	uint64_t pages[PAGES_MAX]; /* inodes whose pages are to be dropped */
 	unsigned pages_n;
+	struct busy busy[BUSY_MAX];
+	uint64_t pass;
 	struct notify_stats stats;
 };
 
@@ -139,7 +146,7 @@ static struct job *new_job(struct change *change)
 	change->name = change->dir_path = change->to_name = change->to_dir_path = NULL;
 	list_init(&job->node);
 	job->keys[job->keys_n++] = job->change.parent;
-	if (job->change.kind == CHANGE_MOVE)
+	if (job->change.kind == CHANGE_MOVE && job->change.to_parent != job->change.parent)
 		job->keys[job->keys_n++] = job->change.to_parent;
 	if (is_dir)
 		job->keys[job->keys_n++] = job->change.attr.ino;
@@ -153,7 +160,7 @@ void notify_push(struct notify *n, struct change_set *set)
 	bool is_bulk = set->bulk;
 
 	mutex_lock(&n->lock);
-	if (n->jobs_n + set->n > JOBS_MAX)
+	if (n->jobs_n + set->n > NOTIFY_JOBS_MAX)
 		is_bulk = true;
 	for (size_t i = 0; i < set->n && !is_bulk && !n->stopping; i++) {
 		struct job *job = new_job(&set->v[i]);
@@ -238,40 +245,37 @@ static bool is_gated_locked(struct notify *n, const struct job *job)
 	return false;
 }
 
-static bool shares_key(const struct job *a, const struct job *b)
-{
-	for (unsigned i = 0; i < a->keys_n; i++)
-		for (unsigned k = 0; k < b->keys_n; k++)
-			if (a->keys[i] == b->keys[k])
-				return true;
-	return false;
-}
+/* Notes it, and tells whether this pass has met it before. */
+static bool note_busy_locked(struct notify *n, uint64_t dir) REQUIRES(n->lock);
 
-static bool waits_for_earlier(struct notify *n, const struct job *job)
+static bool note_busy_locked(struct notify *n, uint64_t dir)
 {
-	list_for_each (&n->jobs, node) {
-		const struct job *earlier = container_of(node, struct job, node);
+	size_t i = (size_t)((dir * UINT64_C(0x9e3779b97f4a7c15)) >> 32) % BUSY_MAX;
 
-		if (earlier == job)
-			return false;
-		if (job->is_barrier || shares_key(earlier, job))
+	while (n->busy[i].pass == n->pass) {
+		if (n->busy[i].dir == dir)
 			return true;
+		i = (i + 1) % BUSY_MAX;
 	}
+	n->busy[i] = (struct busy){ dir, n->pass };
 	return false;
 }
 
+/* The first job that waits for no earlier one and for no request. */
 static struct job *choose_locked(struct notify *n) REQUIRES(n->lock);
 
 static struct job *choose_locked(struct notify *n)
 {
-	unsigned looked_at = 0;
-
+	n->pass++;
 	list_for_each (&n->jobs, node) {
 		struct job *job = container_of(node, struct job, node);
+		bool waits = job->is_running || (job->is_barrier && node != n->jobs.next);
 
-		if (!job->is_running && !waits_for_earlier(n, job) && !is_gated_locked(n, job))
+		for (unsigned i = 0; i < job->keys_n; i++)
+			waits |= note_busy_locked(n, job->keys[i]);
+		if (!waits && !is_gated_locked(n, job))
 			return job;
-		if (job->is_barrier || ++looked_at == LOOKED_AT_MAX)
+		if (job->is_barrier)
 			return NULL;
 	}
 	return NULL;
@@ -284,7 +288,7 @@ static void add_page_drop_locked(struct notify *n, uint64_t ino) REQUIRES(n->loc
 static void add_page_drop_locked(struct notify *n, uint64_t ino)
 {
 	/* When there is no room the pages stay until the next open: memory, not correctness. */
-	if (n->pages_n < JOBS_MAX)
+	if (n->pages_n < PAGES_MAX)
 		n->pages[n->pages_n++] = ino;
 }
 
@@ -304,6 +308,23 @@ static void run_job(struct notify *n, struct job *job)
 	pthread_cond_broadcast(&n->wake);
 	mutex_unlock(&n->lock);
 	job_free(job);
+}
+
+void notify_drop_pages(struct notify *n, const uint64_t *inodes, size_t inodes_n)
+{
+	mutex_lock(&n->lock);
+	for (size_t i = 0; i < inodes_n; i++)
+		add_page_drop_locked(n, inodes[i]);
+	pthread_cond_broadcast(&n->wake);
+	mutex_unlock(&n->lock);
+}
+
+static bool is_idle_locked(const struct notify *n) REQUIRES(n->lock);
+
+static bool is_idle_locked(const struct notify *n)
+{
+	return n->jobs_n == 0 && !n->wants_bulk && !n->bulk_running && n->pages_n == 0 &&
+	       !n->pages_running;
 }
 
 static void run_bulk(struct notify *n)
@@ -333,7 +354,7 @@ static void *work(void *arg)
 			job = choose_locked(n);
 		}
 		if (!bulk && !job) {
-			if (n->jobs_n == 0 && !n->bulk_running && n->pages_n == 0)
+			if (is_idle_locked(n))
 				pthread_cond_broadcast(&n->idle);
 			mutex_wait(&n->lock, &n->wake);
 			continue;
@@ -360,50 +381,54 @@ static void *drop_pages(void *arg)
 		uint64_t ino;
 
 		if (n->pages_n == 0) {
-			pthread_cond_broadcast(&n->idle);
+			if (is_idle_locked(n))
+				pthread_cond_broadcast(&n->idle);
 			mutex_wait(&n->lock, &n->wake);
 			continue;
 		}
 		ino = n->pages[--n->pages_n];
+		n->pages_running = true;
 		mutex_unlock(&n->lock);
 		if (!inodes_is_open(n->options.inodes, ino))
 			tell_drop_pages(n->tell, ino);
 		mutex_lock(&n->lock);
+		n->pages_running = false;
 	}
 	mutex_unlock(&n->lock);
 	return NULL;
 }
 
-int notify_start(struct notify *n, struct fuse_session *session)
+static int start_thread(struct notify *n, void *(*fn)(void *arg))
 {
-	int r = tell_new(session, &n->options, &n->tell);
+	int r = pthread_create(&n->threads[n->threads_n], NULL, fn, n);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < WORKERS_N; i++) {
-		r = pthread_create(&n->workers[i], NULL, work, n);
-		if (r != 0)
-			break;
-		pthread_setname_np(n->workers[i], "notify");
-	}
 	if (r == 0)
-		r = pthread_create(&n->page_thread, NULL, drop_pages, n);
-	n->is_started = r == 0;
+		pthread_setname_np(n->threads[n->threads_n++], "notify");
 	return -r;
+}
+
+int notify_start(struct notify *n, struct fuse_session *session, dev_t dev)
+{
+	int r = tell_new(session, dev, &n->options, &n->tell);
+
+	for (size_t i = 0; r == 0 && i < WORKERS_N; i++)
+		r = start_thread(n, work);
+	if (r == 0)
+		r = start_thread(n, drop_pages);
+	if (r < 0)
+		notify_stop(n);
+	return r;
 }
 
 void notify_stop(struct notify *n)
 {
-	if (!n->is_started)
-		return;
 	mutex_lock(&n->lock);
 	n->stopping = true;
 	pthread_cond_broadcast(&n->wake);
+	pthread_cond_broadcast(&n->idle);
 	mutex_unlock(&n->lock);
-	for (size_t i = 0; i < WORKERS_N; i++)
-		pthread_join(n->workers[i], NULL);
-	pthread_join(n->page_thread, NULL);
-	n->is_started = false;
+	while (n->threads_n > 0)
+		pthread_join(n->threads[--n->threads_n], NULL);
 }
 
 void notify_get_stats(struct notify *n, struct notify_stats *ret)
@@ -417,8 +442,7 @@ void notify_get_stats(struct notify *n, struct notify_stats *ret)
 void notify_settle(struct notify *n)
 {
 	mutex_lock(&n->lock);
-	while (!n->stopping &&
-	       (n->jobs_n > 0 || n->wants_bulk || n->bulk_running || n->pages_n > 0))
+	while (!n->stopping && !is_idle_locked(n))
 		mutex_wait(&n->lock, &n->idle);
 	mutex_unlock(&n->lock);
 }

@@ -1,6 +1,7 @@
 #define LOG_MODULE "fs"
 #include "ops.h"
 
+#include "content.h"
 #include "inodes.h"
 #include "log.h"
 
@@ -29,6 +30,11 @@ double ops_lease_s(const struct fs *fs)
 	return (double)fs->options.lease_ms(fs->options.arg) / 1000.0;
 }
 
+static uint64_t local_bytes(const struct fs *fs, const struct tree_attr *attr)
+{
+	return content_cached_bytes(fs->options.content, attr->cid);
+}
+
 void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *ret)
 {
 	bool is_dir = attr->kind == TREE_DIR;
@@ -44,7 +50,7 @@ void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *re
 		.st_gid = fs->options.gid,
 		.st_size = is_dir ? 4096 : (off_t)attr->size,
 		.st_blksize = 4096,
-		.st_blocks = is_dir ? 8 : (blkcnt_t)((attr->size + 511) / 512),
+		.st_blocks = is_dir ? 8 : (blkcnt_t)((local_bytes(fs, attr) + 511) / 512),
 	};
 	ret->st_mtim.tv_sec = attr->mtime_ns / 1000000000;
 	ret->st_mtim.tv_nsec = attr->mtime_ns % 1000000000;
@@ -74,9 +80,22 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	fs->options.on_ready(fs->options.arg);
 }
 
+/* When there is room again for inodes, listings that were answered without are asked again. */
+static void drop_bare(struct fs *fs)
+{
+	uint64_t dirs[64];
+	size_t n = inodes_take_bare(fs->options.inodes, dirs, array_n(dirs));
+
+	if (n > 0)
+		notify_drop_pages(fs->notify, dirs, n);
+}
+
 static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
 {
-	inodes_forget(ops_fs(req)->options.inodes, ino, nlookup);
+	struct fs *fs = ops_fs(req);
+
+	inodes_forget(fs->options.inodes, ino, nlookup);
+	drop_bare(fs);
 	fuse_reply_none(req);
 }
 
@@ -86,6 +105,7 @@ static void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_da
 
 	for (size_t i = 0; i < count; i++)
 		inodes_forget(fs->options.inodes, forgets[i].ino, forgets[i].nlookup);
+	drop_bare(fs);
 	fuse_reply_none(req);
 }
 

@@ -18,6 +18,7 @@ struct fs {
 	struct notify *notify;
 	struct replay *replay;
 	struct fuse_session *session;
+	dev_t dev; /* of the mount */
 	atomic_uint_fast64_t requests_n;
 	pthread_t loop_thread;
 	int stop_pipe[2];
@@ -31,6 +32,9 @@ struct fs *ops_fs(fuse_req_t req); /* also counts the request */
 bool ops_is_replay(fuse_req_t req);
 /* Seconds for the kernel's timeouts. */
 double ops_lease_s(const struct fs *fs);
+/* st_blocks says what of the content is here: 0 for a file that was never read. The kernel keeps it
+ * with the other attributes and is not told when it changes: a stat after a read is right (a read
+ * makes the kernel ask again), what was evicted may show for as long as the lease. */
 void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *ret);
 
 /* ops_dir.c */
@@ -40,7 +44,7 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		     struct fuse_file_info *fi);
 void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
 void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
-/* Replies with an entry; counts a directory's lookup and undoes that when the reply fails. */
+/* Replies with an entry; counts its lookup and undoes that when the reply fails. */
 void ops_reply_entry(fuse_req_t req, const struct tree_attr *attr, double lease_s);
 
 /* ops_file.c */

@@ -38,18 +38,23 @@ static void fill_entry(const struct fs *fs, const struct tree_attr *attr, double
 	ops_stat(fs, attr, &ret->attr);
 }
 
+static int ref(const struct fs *fs, const struct tree_attr *attr)
+{
+	return attr->kind == TREE_DIR ? inodes_ref_dir(fs->options.inodes, attr->ino)
+				      : inodes_ref_file(fs->options.inodes, attr->ino);
+}
+
 void ops_reply_entry(fuse_req_t req, const struct tree_attr *attr, double lease_s)
 {
 	struct fs *fs = fuse_req_userdata(req);
 	struct fuse_entry_param entry;
-	bool is_dir = attr->kind == TREE_DIR;
 
-	if (is_dir && inodes_ref_dir(fs->options.inodes, attr->ino) < 0) {
+	if (ref(fs, attr) < 0) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
 	fill_entry(fs, attr, lease_s, &entry);
-	if (fuse_reply_entry(req, &entry) != 0 && is_dir)
+	if (fuse_reply_entry(req, &entry) != 0)
 		inodes_forget(fs->options.inodes, attr->ino, 1);
 }
 
@@ -93,9 +98,10 @@ struct fill {
 	char *data;
 	size_t used, size;
 	bool is_plus, is_full;
+	bool is_bare; /* the kernel gets the names, but not the inodes */
 	double lease_s;
-	uint64_t *dirs; /* whose lookups this reply counts */
-	size_t dirs_n, dirs_cap;
+	uint64_t *inodes; /* whose lookups this reply counts */
+	size_t inodes_n, inodes_cap;
 };
 
 static bool add(struct fill *f, const struct tree_attr *attr, const char *name, off_t off,
@@ -106,18 +112,20 @@ static bool add(struct fill *f, const struct tree_attr *attr, const char *name, 
 	struct fuse_entry_param entry;
 
 	fill_entry(f->fs, attr, f->lease_s, &entry);
+	if (f->is_bare)
+		entry.ino = 0;
 	n = f->is_plus ? fuse_add_direntry_plus(f->req, at, left, name, &entry, off)
 		       : fuse_add_direntry(f->req, at, left, name, &entry.attr, off);
 	if (n > left) {
 		f->is_full = true;
 		return false;
 	}
-	if (counts && f->is_plus && attr->kind == TREE_DIR) {
-		if (inodes_ref_dir(f->fs->options.inodes, attr->ino) < 0) {
+	if (counts && f->is_plus && !f->is_bare) {
+		if (ref(f->fs, attr) < 0) {
 			f->is_full = true;
 			return false;
 		}
-		f->dirs[f->dirs_n++] = attr->ino;
+		f->inodes[f->inodes_n++] = attr->ino;
 	}
 	f->used += n;
 	return true;
@@ -127,7 +135,7 @@ static int add_child(void *arg, const struct tree_attr *attr, const char *name)
 {
 	struct fill *f = arg;
 
-	if (f->dirs_n == f->dirs_cap)
+	if (f->inodes_n == f->inodes_cap)
 		return 1;
 	return !add(f, attr, name, (off_t)attr->ino + OFF_DOTS, true);
 }
@@ -147,18 +155,19 @@ static int fill_from_tree(struct fill *f, const struct tree_attr *dir, uint64_t 
 			 add_child, f);
 }
 
-static void reply_filled(struct fill *f)
-{
-	if (fuse_reply_buf(f->req, f->data, f->used) == 0)
-		return;
-	for (size_t i = 0; i < f->dirs_n; i++)
-		inodes_forget(f->fs->options.inodes, f->dirs[i], 1);
-}
-
 static void drop_filled(struct fill *f)
 {
-	for (size_t i = 0; i < f->dirs_n; i++)
-		inodes_forget(f->fs->options.inodes, f->dirs[i], 1);
+	for (size_t i = 0; i < f->inodes_n; i++)
+		inodes_forget(f->fs->options.inodes, f->inodes[i], 1);
+}
+
+static void reply_filled(struct fill *f, uint64_t dir)
+{
+	/* Noted first: room may come as soon as the kernel has the answer. */
+	if (f->is_bare && f->used > 0)
+		inodes_note_bare(f->fs->options.inodes, dir);
+	if (fuse_reply_buf(f->req, f->data, f->used) != 0)
+		drop_filled(f);
 }
 
 /* As try_lookup(). An empty reply is the end of the directory, and the kernel remembers it: never
@@ -167,19 +176,20 @@ static int try_readdir(fuse_req_t req, struct fs *fs, enum kind kind, uint64_t i
 		       uint64_t off, struct parked *parked)
 {
 	auto_free char *data = malloc(size);
-	auto_free uint64_t *dirs = malloc((size / 32 + 1) * sizeof(*dirs));
+	auto_free uint64_t *inodes = malloc((size / 32 + 1) * sizeof(*inodes));
 	struct fill f = {
 		.req = req,
 		.fs = fs,
 		.data = data,
 		.size = size,
 		.is_plus = kind == READDIRPLUS,
+		.is_bare = kind == READDIRPLUS && !inodes_has_room(fs->options.inodes),
 		.lease_s = ops_lease_s(fs),
-		.dirs = dirs,
-		.dirs_cap = size / 32 + 1,
+		.inodes = inodes,
+		.inodes_cap = size / 32 + 1,
 	};
 	struct tree_attr dir;
-	int r = data && dirs ? tree_get(fs->options.tree, ino, &dir) : -ENOMEM;
+	int r = data && inodes ? tree_get(fs->options.tree, ino, &dir) : -ENOMEM;
 
 	if (r == 0 && dir.kind != TREE_DIR)
 		r = -ENOTDIR;
@@ -195,7 +205,7 @@ static int try_readdir(fuse_req_t req, struct fs *fs, enum kind kind, uint64_t i
 		drop_filled(&f);
 		fuse_reply_err(req, r == -ENOENT ? ESTALE : -r);
 	} else {
-		reply_filled(&f);
+		reply_filled(&f, ino);
 	}
 	return 0;
 }

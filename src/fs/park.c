@@ -179,14 +179,16 @@ void park_arm(struct parked *p)
 {
 	struct park *park = p->park;
 	bool claimed = false;
+	int error;
 
 	mutex_lock(&park->lock);
 	p->is_armed = true;
+	error = p->is_interrupted ? EINTR : ENODEV;
 	if (p->is_interrupted || park->is_closed)
 		claimed = claim_locked(park, p);
 	mutex_unlock(&park->lock);
 	if (claimed)
-		abandon(p, EINTR);
+		abandon(p, error);
 }
 
 /* One that can be cancelled, claimed; NULL when there is none. */

@@ -37,9 +37,9 @@ struct parked {
 	void (*free)(struct parked *p);
 };
 
-/* Parks the request, before the work is started; an interrupt is kept until park_arm(). false: it
- * was interrupted already (or the mount is going away) and is answered; the work must not start,
- * and the storage is freed. */
+/* Parks the request, before the work is started; an interrupt is kept until park_arm(). false: the
+ * mount is going away and the request is answered; the work must not start, and the storage is
+ * freed. */
 must_check bool park_begin(struct park *park, struct parked *p);
 /* The work is started and can be cancelled from now on. */
 void park_arm(struct parked *p);

@@ -4,6 +4,7 @@
 #include "inodes.h"
 #include "log.h"
 #include "replay.h"
+#include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,27 +14,32 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 /* include/uapi/linux/fuse.h; libfuse 3.14 has no function for it, the kernel takes it from 6.16
  * on and refuses unknown codes with EINVAL. */
 enum { FUSE_NOTIFY_INC_EPOCH = 8 };
-enum { SLICE_N = 128 };
+enum { SLICE_N = 128, REPLAY_TRIES = 8 };
 
 struct tell {
 	struct fuse_session *session;
 	struct notify_options options;
+	dev_t dev; /* of the mount */
 	atomic_bool has_no_epoch;
 };
 
-int tell_new(struct fuse_session *session, const struct notify_options *options, struct tell **ret)
+int tell_new(struct fuse_session *session, dev_t dev, const struct notify_options *options,
+	     struct tell **ret)
 {
 	struct tell *tell = calloc(1, sizeof(*tell));
 
 	if (!tell)
 		return -ENOMEM;
 	tell->session = session;
+	tell->dev = dev;
 	tell->options = *options;
+	tell->has_no_epoch = options->no_epoch;
 	*ret = tell;
 	return 0;
 }
@@ -50,17 +56,17 @@ void tell_enter(struct tell *tell)
 
 /* --- invalidations; what the kernel does not know is no error --- */
 
-static void inval_attr(struct tell *tell, uint64_t ino)
+static void inval_attr(const struct tell *tell, uint64_t ino)
 {
 	(void)fuse_lowlevel_notify_inval_inode(tell->session, ino, -1, 0);
 }
 
-static void inval_entry(struct tell *tell, uint64_t parent, const char *name)
+static void inval_entry(const struct tell *tell, uint64_t parent, const char *name)
 {
 	(void)fuse_lowlevel_notify_inval_entry(tell->session, parent, name, strlen(name));
 }
 
-static void expire_entry(struct tell *tell, uint64_t parent, const char *name)
+static void expire_entry(const struct tell *tell, uint64_t parent, const char *name)
 {
 	(void)fuse_lowlevel_notify_expire_entry(tell->session, parent, name, strlen(name),
 						FUSE_LL_EXPIRE_ONLY);
@@ -73,35 +79,57 @@ void tell_drop_pages(struct tell *tell, uint64_t ino)
 
 /* --- replays --- */
 
-/* The directory as the kernel has it now; walks from the root without following anything. Nothing
- * is kept open between changes: that would make the mount busy for umount. */
-static int open_dir(struct tell *tell, const char *path)
+/* Without asking the filesystem. */
+static int get_dev(int fd, dev_t *ret)
 {
-	int at = open(tell->options.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	auto_free char *copy = strdup(path);
-	char *rest = copy, *name;
+	struct statx st;
 
-	if (!copy || at < 0) {
-		if (at >= 0)
-			close(at);
-		return -ENOMEM;
-	}
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return -errno;
+	*ret = makedev(st.stx_dev_major, st.stx_dev_minor);
+	return 0;
+}
+
+/* The mount's root. Once it is unmounted its path leads to the folder below, where a replayed
+ * deletion would be a real one: -ENODEV. */
+static int open_root(const struct tell *tell)
+{
+	auto_close int fd = open(tell->options.mountpoint, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dev_t dev = 0;
+	int r = fd < 0 ? -errno : get_dev(fd, &dev);
+
+	if (r < 0)
+		return r;
+	return dev == tell->dev ? take_fd(&fd) : -ENODEV;
+}
+
+/* The directory as the kernel has it now; walks from the root without following anything. Nothing
+ * is kept open between changes: that would make the mount busy for umount. -ESTALE: it is not
+ * where it was. */
+static int open_dir(const struct tell *tell, const char *path)
+{
+	auto_free char *copy = strdup(path);
+	auto_close int at = open_root(tell);
+	char *rest = copy, *name;
+	dev_t dev = 0;
+
+	if (!copy || at < 0)
+		return copy ? at : -ENOMEM;
 	while ((name = strsep(&rest, "/"))) {
 		int next;
 
 		if (!name[0])
 			continue;
 		next = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (next < 0) {
-			int error = -errno;
-
-			close(at);
-			return error;
-		}
+		if (next < 0)
+			return errno == ENOENT || errno == ENOTDIR ? -ESTALE : -errno;
 		close(at);
 		at = next;
 	}
-	return at;
+	/* Something else may be mounted on the way. */
+	if (get_dev(at, &dev) < 0 || dev != tell->dev)
+		return -ENODEV;
+	return take_fd(&at);
 }
 
 static int touch(int dir, const char *name)
@@ -111,19 +139,12 @@ static int touch(int dir, const char *name)
 	return utimensat(dir, name, now, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
-static int replay_create(struct tell *tell, const struct change *c, int dir)
+static int replay_create(const struct change *c, int dir)
 {
 	int r = c->attr.kind == TREE_DIR ? mkdirat(dir, c->name, 0755)
 					 : mknodat(dir, c->name, S_IFREG | 0644, 0);
 
-	if (r == 0)
-		return 0;
-	/* Somebody looked it up before us: it is known, only the event is missing. */
-	if (errno == EEXIST) {
-		expire_entry(tell, c->parent, c->name);
-		return touch(dir, c->name) < 0 ? -EEXIST : 0;
-	}
-	return -errno;
+	return r < 0 ? -errno : 0;
 }
 
 static int replay_content(const struct change *c, int dir)
@@ -135,7 +156,7 @@ static int replay_content(const struct change *c, int dir)
 	return ftruncate(fd, (off_t)c->attr.size) < 0 ? -errno : 0;
 }
 
-static int replay_move(struct tell *tell, const struct change *c, int dir)
+static int replay_move(const struct tell *tell, const struct change *c, int dir)
 {
 	auto_close int to = open_dir(tell, c->to_dir_path);
 
@@ -144,7 +165,7 @@ static int replay_move(struct tell *tell, const struct change *c, int dir)
 	return renameat2(dir, c->name, to, c->to_name, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
-static int replay_change(struct tell *tell, const struct change *c)
+static int replay_once(const struct tell *tell, const struct change *c)
 {
 	auto_close int dir = open_dir(tell, c->dir_path);
 	int flags = c->attr.kind == TREE_DIR ? AT_REMOVEDIR : 0;
@@ -153,7 +174,7 @@ static int replay_change(struct tell *tell, const struct change *c)
 		return dir;
 	switch (c->kind) {
 	case CHANGE_CREATE:
-		return replay_create(tell, c, dir);
+		return replay_create(c, dir);
 	case CHANGE_DELETE:
 		return unlinkat(dir, c->name, flags) < 0 ? -errno : 0;
 	case CHANGE_MOVE:
@@ -164,6 +185,51 @@ static int replay_change(struct tell *tell, const struct change *c)
 	default:
 		return touch(dir, c->name);
 	}
+}
+
+static void drop_names(struct tell *tell, const struct change *c)
+{
+	inval_entry(tell, c->parent, c->name);
+	if (c->kind == CHANGE_MOVE)
+		inval_entry(tell, c->to_parent, c->to_name);
+}
+
+/* Whoever looked a name up since the commit has put what the tree says by now into the kernel's
+ * cache, and the system call would end there: a name to be made exists, one to be removed does
+ * not. Without the name the kernel asks us, and we know that it is a replay that asks. */
+static int replay_change(struct tell *tell, const struct change *c)
+{
+	int r = -EIO;
+
+	replay_begin(tell->options.replay, c);
+	for (int i = 0; i < REPLAY_TRIES; i++) {
+		r = replay_once(tell, c);
+		if (r != -EEXIST && r != -ENOENT)
+			break;
+		drop_names(tell, c);
+	}
+	replay_end(tell->options.replay);
+	return r;
+}
+
+/* The change itself cannot be raised (a race was lost for good, or the kernel checks permissions
+ * and the directory may not be written to): watchers hear at least that something is different
+ * there. */
+static void touch_instead(struct tell *tell, const struct change *c)
+{
+	struct change touched = *c;
+	auto_close int dir = open_dir(tell, c->dir_path);
+	auto_close int to = c->kind == CHANGE_MOVE ? open_dir(tell, c->to_dir_path) : -1;
+	bool is_there = c->kind != CHANGE_DELETE && c->kind != CHANGE_MOVE;
+
+	touched.kind = CHANGE_ATTR;
+	replay_begin(tell->options.replay, &touched);
+	/* A failure is no news: nobody can be told then. */
+	if (dir >= 0)
+		(void)touch(dir, is_there ? c->name : ".");
+	if (to >= 0)
+		(void)touch(to, ".");
+	replay_end(tell->options.replay);
 }
 
 static void invalidate_before(struct tell *tell, const struct change *c)
@@ -184,11 +250,22 @@ static void invalidate_before(struct tell *tell, const struct change *c)
 
 static void invalidate_after_failure(struct tell *tell, const struct change *c)
 {
-	inval_entry(tell, c->parent, c->name);
-	if (c->kind == CHANGE_MOVE)
-		inval_entry(tell, c->to_parent, c->to_name);
+	drop_names(tell, c);
 	inval_attr(tell, c->attr.ino);
 	inval_attr(tell, c->parent);
+	if (c->kind == CHANGE_MOVE)
+		inval_attr(tell, c->to_parent);
+}
+
+/* Nobody watches a directory that the kernel does not hold. */
+static bool may_be_watched(const struct tell *tell, const struct change *c)
+{
+	bool is_move = c->kind == CHANGE_MOVE;
+
+	if (!c->dir_path || (is_move && !c->to_dir_path))
+		return false;
+	return inodes_is_dir_known(tell->options.inodes, c->parent) ||
+	       (is_move && inodes_is_dir_known(tell->options.inodes, c->to_parent));
 }
 
 bool tell_change(struct tell *tell, const struct change *c)
@@ -196,24 +273,23 @@ bool tell_change(struct tell *tell, const struct change *c)
 	int r;
 
 	invalidate_before(tell, c);
-	if (!c->dir_path || (c->kind == CHANGE_MOVE && !c->to_dir_path) ||
-	    !inodes_is_dir_known(tell->options.inodes, c->parent)) {
-		/* Nobody watches a directory that the kernel does not hold. */
+	if (!may_be_watched(tell, c)) {
 		if (c->kind == CHANGE_MOVE)
 			invalidate_after_failure(tell, c);
 		return true;
 	}
-	replay_begin(tell->options.replay, c);
 	r = replay_change(tell, c);
-	replay_end(tell->options.replay);
+	if (r < 0) {
+		log_debug("replay of kind %d failed: %s", (int)c->kind, strerror(-r));
+		invalidate_after_failure(tell, c);
+		touch_instead(tell, c);
+	}
 	/* What the replay left in the attribute cache is the tree's, but others may have asked
 	 * before it: the directory's time is told again. */
 	inval_attr(tell, c->parent);
-	if (r == 0)
-		return true;
-	log_debug("replay of kind %d failed: %s", (int)c->kind, strerror(-r));
-	invalidate_after_failure(tell, c);
-	return false;
+	if (c->kind == CHANGE_MOVE)
+		inval_attr(tell, c->to_parent);
+	return r == 0;
 }
 
 /* --- everything --- */
@@ -234,33 +310,108 @@ static int inc_epoch(struct tell *tell)
 	return -errno;
 }
 
-static int expire_child(void *arg, const struct tree_attr *attr, const char *name)
-{
-	struct tell *tell = arg;
+/* The names in the root, each with its end. */
+struct names {
+	char *v;
+	size_t len, cap;
+};
 
-	expire_entry(tell, attr->parent, name);
+static int add_name(void *arg, const struct tree_attr *attr, const char *name)
+{
+	struct names *names = arg;
+	size_t n = strlen(name) + 1;
+
+	if (names->len + n > names->cap) {
+		size_t cap = names->cap * 2 + n + 4096;
+		char *v = realloc(names->v, cap);
+
+		if (!v)
+			return 1;
+		names->v = v;
+		names->cap = cap;
+	}
+	memcpy(names->v + names->len, name, n);
+	names->len += n;
 	return 0;
+}
+
+/* Nothing is told inside tree_list(): the kernel may make us wait. */
+static void expire_root(struct tell *tell)
+{
+	struct names names = { 0 };
+
+	if (tree_list(tell->options.tree, TREE_ROOT_INO, 0, add_name, &names) < 0)
+		log_error("the root cannot be read to invalidate it");
+	for (size_t at = 0; at < names.len; at += strlen(names.v + at) + 1)
+		expire_entry(tell, TREE_ROOT_INO, names.v + at);
+	free(names.v);
+}
+
+/* The directory's entry goes from the cache, and with it all below that nobody uses. */
+static void drop_dir(struct tell *tell, uint64_t ino)
+{
+	auto_call(tree_meta_fini) struct tree_meta meta = { 0 };
+
+	if (ino != TREE_ROOT_INO && tree_get_meta(tell->options.tree, ino, &meta) == 0)
+		inval_entry(tell, meta.attr.parent, meta.name);
+}
+
+/* Who works in a directory whose entry was dropped has no path until somebody looks it up. */
+static void look_up_dir(struct tell *tell, uint64_t ino)
+{
+	auto_free char *path = NULL;
+	int fd = tree_path(tell->options.tree, ino, &path) == 0 ? open_dir(tell, path) : -1;
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Each call takes a directory's lock: requests must get through. */
+static void let_others(size_t i)
+{
+	if (i % SLICE_N == SLICE_N - 1)
+		sched_yield();
+}
+
+/*
+ * Kernels before 6.16 have no epoch. Which names the kernel holds is not known, only which inodes:
+ * dropping a directory's entry takes its names along, and every inode whose attributes are asked
+ * again and that is gone is answered with ESTALE, upon which the kernel looks the name up anew.
+ * What this leaves, until its lease ends, is the old name of something that was moved away from
+ * the root (or is in use) in a change set so large that it came without names.
+ */
+static void walk(struct tell *tell, const uint64_t *inodes, size_t n)
+{
+	expire_root(tell);
+	for (size_t i = 0; i < n; i++) {
+		if (inodes_is_dir_known(tell->options.inodes, inodes[i]))
+			drop_dir(tell, inodes[i]);
+		let_others(i);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (inodes_is_dir_known(tell->options.inodes, inodes[i]))
+			look_up_dir(tell, inodes[i]);
+		let_others(i);
+	}
 }
 
 void tell_all(struct tell *tell)
 {
 	auto_free uint64_t *inodes = NULL;
 	size_t n = 0;
-	bool walk = inc_epoch(tell) < 0;
+	bool must_walk = inc_epoch(tell) < 0;
 
-	if (inodes_snapshot(tell->options.inodes, &inodes, &n) < 0) {
+	/* An epoch is of names; what is open, and directories that somebody works in, keep their
+	 * attributes. */
+	if (inodes_snapshot(tell->options.inodes, must_walk, &inodes, &n) < 0) {
 		log_error("no memory to invalidate what the kernel holds");
 		return;
 	}
+	if (must_walk)
+		walk(tell, inodes, n);
 	for (size_t i = 0; i < n; i++) {
-		if (walk && inodes_is_dir_known(tell->options.inodes, inodes[i]) &&
-		    tree_list(tell->options.tree, inodes[i], 0, expire_child, tell) < 0)
-			log_error("a directory cannot be read to invalidate it");
 		inval_attr(tell, inodes[i]);
-		/* Requests must get through: each call takes a directory's lock. */
-		if (i % SLICE_N == SLICE_N - 1)
-			sched_yield();
+		let_others(i);
 	}
-	inval_attr(tell, TREE_ROOT_INO);
-	log_info("all that the kernel holds was invalidated (%s)", walk ? "walk" : "epoch");
+	log_info("all that the kernel holds was invalidated (%s)", must_walk ? "walk" : "epoch");
 }

@@ -454,6 +454,18 @@ int cache_set_size(struct cache_file *file, uint64_t size)
 	return r;
 }
 
+uint64_t cache_bytes(struct cache *cache, uint64_t cid)
+{
+	const struct cache_entry *e;
+	uint64_t bytes;
+
+	mutex_lock(&cache->lock);
+	e = find(cache, cid);
+	bytes = e ? e->bytes : 0;
+	mutex_unlock(&cache->lock);
+	return bytes;
+}
+
 void cache_get_stats(struct cache *cache, struct cache_stats *ret)
 {
 	mutex_lock(&cache->lock);

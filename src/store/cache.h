@@ -68,6 +68,9 @@ must_check int cache_read(struct cache_file *file, uint64_t off, void *buf, size
  */
 must_check int cache_write(struct cache_file *file, uint64_t block, const void *data, size_t len);
 
+/* Bytes of the blocks of a content that are there. Memory only. */
+uint64_t cache_bytes(struct cache *cache, uint64_t cid);
+
 struct cache_stats {
 	uint64_t bytes; /* blocks that are there */
 	uint64_t files;

@@ -394,6 +394,11 @@ int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *r
 	return v ? 0 : -ENOENT;
 }
 
+uint64_t content_cached_bytes(const struct content *content, uint64_t cid)
+{
+	return content->cache ? cache_bytes(content->cache, cid) : 0;
+}
+
 /* --- new contents --- */
 
 bool content_is_open(void *arg, uint64_t ino)

@@ -96,6 +96,10 @@ const struct tree_attr *content_attr(const struct content_handle *h);
  * deleted). -ENOENT when it is not open. */
 must_check int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *ret);
 
+/* Bytes of this content that are on the local disk. Any thread; a look into memory, so that it can
+ * be asked for each entry of a listing. */
+uint64_t content_cached_bytes(const struct content *content, uint64_t cid);
+
 /* A read; the storage is the caller's until done ran, or cancel returned true. */
 struct content_read {
 	struct content_handle *h;

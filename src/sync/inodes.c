@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TABLE_MIN = 64, STALE_MAX = 4096 };
+enum { TABLE_MIN = 64, STALE_MAX = 4096, BARE_MAX = 4096 };
 
 /* Open addressing with linear probing; a slot with ino 0 is free. Grows at 3/4. */
 struct slot {
@@ -22,8 +22,10 @@ struct table {
 enum { STALE_ONCE = 1, STALE_EXPECTED };
 
 struct inodes {
+	size_t budget; /* const once in use */
+
 	struct mutex lock; /* MUTEX_RANK_INODES; guards what follows */
-	struct table dirs, open, stale;
+	struct table dirs, files, open, stale, bare;
 	bool all_stale; /* the stale table was full */
 };
 
@@ -104,15 +106,16 @@ static void erase(struct table *t, struct slot *s)
 		(void)resize(t, t->cap / 2); /* stays large without memory */
 }
 
-static void drop(struct table *t, uint64_t ino, uint64_t n)
+static bool drop(struct table *t, uint64_t ino, uint64_t n)
 {
 	struct slot *s = find(t, ino);
 
 	if (!s)
-		return;
+		return false;
 	s->n = s->n > n ? s->n - n : 0;
 	if (s->n == 0)
 		erase(t, s);
+	return true;
 }
 
 int inodes_new(struct inodes **ret)
@@ -121,6 +124,7 @@ int inodes_new(struct inodes **ret)
 
 	if (!inodes)
 		return -ENOMEM;
+	inodes->budget = INODES_BUDGET;
 	mutex_init(&inodes->lock, MUTEX_RANK_INODES);
 	*ret = inodes;
 	return 0;
@@ -132,8 +136,10 @@ void inodes_free(struct inodes *inodes)
 		return;
 	mutex_fini(&inodes->lock);
 	free(inodes->dirs.v);
+	free(inodes->files.v);
 	free(inodes->open.v);
 	free(inodes->stale.v);
+	free(inodes->bare.v);
 	free(inodes);
 }
 
@@ -147,13 +153,6 @@ static int ref(struct inodes *inodes, struct table *t, uint64_t ino)
 		s->n++;
 	mutex_unlock(&inodes->lock);
 	return s ? 0 : -ENOMEM;
-}
-
-static void unref(struct inodes *inodes, struct table *t, uint64_t ino, uint64_t n)
-{
-	mutex_lock(&inodes->lock);
-	drop(t, ino, n);
-	mutex_unlock(&inodes->lock);
 }
 
 static bool has(struct inodes *inodes, const struct table *t, uint64_t ino)
@@ -171,9 +170,18 @@ int inodes_ref_dir(struct inodes *inodes, uint64_t ino)
 	return ref(inodes, &inodes->dirs, ino);
 }
 
+int inodes_ref_file(struct inodes *inodes, uint64_t ino)
+{
+	return ref(inodes, &inodes->files, ino);
+}
+
 void inodes_forget(struct inodes *inodes, uint64_t ino, uint64_t n)
 {
-	unref(inodes, &inodes->dirs, ino, n);
+	mutex_lock(&inodes->lock);
+	/* Row numbers are not used again, so an inode is of one kind for ever. */
+	if (!drop(&inodes->files, ino, n))
+		drop(&inodes->dirs, ino, n);
+	mutex_unlock(&inodes->lock);
 }
 
 bool inodes_is_dir_known(struct inodes *inodes, uint64_t ino)
@@ -191,6 +199,55 @@ size_t inodes_dirs_n(struct inodes *inodes)
 	return n;
 }
 
+static size_t known_n(const struct inodes *inodes)
+{
+	return inodes->dirs.used + inodes->files.used;
+}
+
+size_t inodes_known_n(struct inodes *inodes)
+{
+	size_t n;
+
+	mutex_lock(&inodes->lock);
+	n = known_n(inodes);
+	mutex_unlock(&inodes->lock);
+	return n;
+}
+
+void inodes_set_budget(struct inodes *inodes, size_t budget)
+{
+	inodes->budget = budget;
+}
+
+bool inodes_has_room(struct inodes *inodes)
+{
+	return inodes_known_n(inodes) < inodes->budget;
+}
+
+void inodes_note_bare(struct inodes *inodes, uint64_t dir)
+{
+	mutex_lock(&inodes->lock);
+	if (inodes->bare.used < BARE_MAX)
+		(void)ensure(&inodes->bare, dir); /* without memory: as when there are too many */
+	mutex_unlock(&inodes->lock);
+}
+
+size_t inodes_take_bare(struct inodes *inodes, uint64_t *v, size_t max)
+{
+	size_t n = 0;
+
+	mutex_lock(&inodes->lock);
+	if (inodes->bare.used > 0 && known_n(inodes) < inodes->budget - inodes->budget / 8) {
+		for (size_t i = 0; i < inodes->bare.cap && n < max; i++)
+			if (inodes->bare.v[i].ino != 0)
+				v[n++] = inodes->bare.v[i].ino;
+		for (size_t i = 0; i < n; i++)
+			erase(&inodes->bare, find(&inodes->bare, v[i]));
+	}
+	mutex_unlock(&inodes->lock);
+	return n;
+}
+
 int inodes_ref_open(struct inodes *inodes, uint64_t ino)
 {
 	return ref(inodes, &inodes->open, ino);
@@ -198,7 +255,9 @@ int inodes_ref_open(struct inodes *inodes, uint64_t ino)
 
 void inodes_unref_open(struct inodes *inodes, uint64_t ino)
 {
-	unref(inodes, &inodes->open, ino, 1);
+	mutex_lock(&inodes->lock);
+	drop(&inodes->open, ino, 1);
+	mutex_unlock(&inodes->lock);
 }
 
 bool inodes_is_open(struct inodes *inodes, uint64_t ino)
@@ -217,18 +276,20 @@ static size_t copy(const struct table *t, uint64_t *v)
 	return n;
 }
 
-int inodes_snapshot(struct inodes *inodes, uint64_t **ret_v, size_t *ret_n)
+int inodes_snapshot(struct inodes *inodes, bool with_files, uint64_t **ret_v, size_t *ret_n)
 {
 	uint64_t *v;
 	size_t n = 0;
 
 	mutex_lock(&inodes->lock);
-	v = malloc((inodes->dirs.used + inodes->open.used + 1) * sizeof(*v));
+	v = malloc((known_n(inodes) + inodes->open.used + 1) * sizeof(*v));
 	if (v) {
 		if (!find(&inodes->dirs, TREE_ROOT_INO))
 			v[n++] = TREE_ROOT_INO;
 		n += copy(&inodes->dirs, v + n);
 		n += copy(&inodes->open, v + n);
+		if (with_files)
+			n += copy(&inodes->files, v + n);
 	}
 	mutex_unlock(&inodes->lock);
 	if (!v)

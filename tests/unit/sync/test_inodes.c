@@ -91,12 +91,52 @@ static void test_snapshot(void **state)
 
 	assert_int_equal(inodes_ref_dir(*state, 10), 0);
 	assert_int_equal(inodes_ref_open(*state, 100), 0);
-	assert_int_equal(inodes_snapshot(*state, &v, &n), 0);
+	assert_int_equal(inodes_snapshot(*state, false, &v, &n), 0);
 	assert_int_equal(n, 3);
 	for (size_t i = 0; i < n; i++)
 		sum += v[i];
 	assert_int_equal(sum, 111);
 	free(v);
+	assert_int_equal(inodes_ref_file(*state, 1000), 0);
+	assert_int_equal(inodes_snapshot(*state, true, &v, &n), 0);
+	assert_int_equal(n, 4);
+	free(v);
+}
+
+static void test_budget(void **state)
+{
+	uint64_t dirs[4];
+
+	inodes_set_budget(*state, 16);
+	for (uint64_t ino = 10; ino < 26; ino++) {
+		assert_true(inodes_has_room(*state));
+		assert_int_equal(ino % 2 ? inodes_ref_dir(*state, ino)
+					 : inodes_ref_file(*state, ino),
+				 0);
+		/* Known already: no more room is taken. */
+		assert_int_equal(ino % 2 ? inodes_ref_dir(*state, ino)
+					 : inodes_ref_file(*state, ino),
+				 0);
+	}
+	assert_false(inodes_has_room(*state));
+	assert_int_equal(inodes_known_n(*state), 16);
+	for (uint64_t dir = 1; dir <= 3; dir++)
+		inodes_note_bare(*state, dir);
+	inodes_note_bare(*state, 3);
+	inodes_forget(*state, 10, 2);
+	inodes_forget(*state, 11, 2);
+	assert_true(inodes_has_room(*state));
+	assert_int_equal(inodes_take_bare(*state, dirs, 4), 0); /* not an eighth yet */
+	inodes_forget(*state, 12, 1);
+	assert_int_equal(inodes_take_bare(*state, dirs, 4), 0);
+	inodes_forget(*state, 12, 1);
+	assert_int_equal(inodes_take_bare(*state, dirs, 2), 2);
+	assert_int_equal(inodes_take_bare(*state, dirs + 2, 2), 1);
+	assert_int_equal(dirs[0] + dirs[1] + dirs[2], 6);
+	assert_int_equal(inodes_take_bare(*state, dirs, 4), 0);
+	for (uint64_t ino = 13; ino < 26; ino++)
+		inodes_forget(*state, ino, 2);
+	assert_int_equal(inodes_known_n(*state), 0);
 }
 
 static void test_stale_is_taken_once(void **state)
@@ -137,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_open_files_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_snapshot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_is_taken_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			test_expected_stale_outlives_opens_before_the_commit, setup, teardown),
