@@ -1,6 +1,7 @@
 #define LOG_MODULE "fs"
 #include "fs.h"
 
+#include "dirops.h"
 #include "log.h"
 #include "ops.h"
 
@@ -158,7 +159,11 @@ static int make_session(struct fs *fs)
 		fs->session = NULL;
 		r = -EACCES;
 	}
-	return r == 0 ? note_dev(fs) : r;
+	if (r == 0)
+		r = note_dev(fs);
+	if (r == 0)
+		r = dirops_enable(fs);
+	return r;
 }
 
 static int make_parts(struct fs *fs)

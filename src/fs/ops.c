@@ -71,6 +71,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
 				  FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
 				  FUSE_CAP_EXPLICIT_INVAL_DATA);
+	fs->has_parallel_dirops = conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION;
 	conn->max_write = IO_MAX;

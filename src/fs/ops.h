@@ -22,7 +22,7 @@ struct fs {
 	atomic_uint_fast64_t requests_n;
 	pthread_t loop_thread;
 	int stop_pipe[2];
-	atomic_bool is_ready;
+	atomic_bool is_ready, is_init_answered, has_parallel_dirops;
 };
 
 /* ops.c */
