@@ -104,7 +104,7 @@ static int open_root(const struct tell *tell)
 }
 
 /* The directory as the kernel has it now; walks from the root without following anything. Nothing
- * is kept open between changes: that would make the mount busy for umount. -ESTALE: it is not
+ * is kept open between changes: that would make the mount busy for umount. -ENOTDIR: it is not
  * where it was. */
 static int open_dir(const struct tell *tell, const char *path)
 {
@@ -122,7 +122,7 @@ static int open_dir(const struct tell *tell, const char *path)
 			continue;
 		next = openat(at, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0)
-			return errno == ENOENT || errno == ENOTDIR ? -ESTALE : -errno;
+			return errno == ENOENT ? -ENOTDIR : -errno;
 		close(at);
 		at = next;
 	}
@@ -159,9 +159,15 @@ static int replay_content(const struct change *c, int dir)
 static int replay_move(const struct tell *tell, const struct change *c, int dir)
 {
 	auto_close int to = open_dir(tell, c->to_dir_path);
+	auto_close int back = -1;
 
 	if (to < 0)
 		return to;
+	/* Whoever looked a directory up at its new place has moved the kernel's only entry for it
+	 * there. Looking it up moves it back; inside rename(2) that fails with ESTALE, because it
+	 * needs the lock that rename(2) holds. */
+	if (c->attr.kind == TREE_DIR)
+		back = openat(dir, c->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return renameat2(dir, c->name, to, c->to_name, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 
@@ -204,7 +210,7 @@ static int replay_change(struct tell *tell, const struct change *c)
 	replay_begin(tell->options.replay, c);
 	for (int i = 0; i < REPLAY_TRIES; i++) {
 		r = replay_once(tell, c);
-		if (r != -EEXIST && r != -ENOENT)
+		if (r != -EEXIST && r != -ENOENT && r != -ESTALE)
 			break;
 		drop_names(tell, c);
 	}
