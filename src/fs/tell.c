@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 /* include/uapi/linux/fuse.h; libfuse 3.14 has no function for it, the kernel takes it from 6.16
@@ -200,6 +201,14 @@ static void drop_names(struct tell *tell, const struct change *c)
 		inval_entry(tell, c->to_parent, c->to_name);
 }
 
+/* Somebody else's rename, or the like, is under way: 0.1 ms, then twice that ... */
+static void wait_a_little(int tries)
+{
+	const struct timespec time = { .tv_nsec = 100000l << tries };
+
+	(void)nanosleep(&time, NULL);
+}
+
 /* Whoever looked a name up since the commit has put what the tree says by now into the kernel's
  * cache, and the system call would end there: a name to be made exists, one to be removed does
  * not. Without the name the kernel asks us, and we know that it is a replay that asks. */
@@ -213,6 +222,8 @@ static int replay_change(struct tell *tell, const struct change *c)
 		if (r != -EEXIST && r != -ENOENT && r != -ESTALE)
 			break;
 		drop_names(tell, c);
+		if (r == -ESTALE)
+			wait_a_little(i);
 	}
 	replay_end(tell->options.replay);
 	return r;

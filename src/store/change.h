@@ -32,8 +32,8 @@ struct change {
 	uint64_t parent;       /* directory of the entry */
 	char *name;            /* its name there */
 	char *dir_path;        /* path of parent from the mount's root, "" for the root, no slash at
-				* either end; NULL when the kernel holds none of the directories
-				* concerned, so that nothing needs to be replayed */
+				* either end; NULL when nothing is to be replayed: the kernel holds
+				* none of the directories concerned, or no event is due */
 	uint64_t to_parent;    /* MOVE only */
 	char *to_name;         /* MOVE only */
 	char *to_dir_path;     /* MOVE only; NULL as dir_path */

@@ -444,6 +444,15 @@ static int list_open(struct content *content, uint64_t **ret_v, size_t *ret_n)
 	return 0;
 }
 
+/* The content was told by the commit; that it has moved to another inode is no event. */
+static void silence(struct change_set *set)
+{
+	for (size_t i = 0; set && i < set->n; i++) {
+		free(set->v[i].dir_path);
+		set->v[i].dir_path = NULL;
+	}
+}
+
 static int detach_split(struct content *content, const uint64_t *v, size_t n,
 			struct change_set **more)
 {
@@ -457,6 +466,7 @@ static int detach_split(struct content *content, const uint64_t *v, size_t n,
 			continue;
 		log_debug("inode %" PRIu64 " was opened while its content changed", v[i]);
 		r = tree_detach(content->tree, v[i], &one);
+		silence(one);
 		if (r < 0)
 			error = r;
 		else

@@ -137,10 +137,10 @@ struct model {
 		bool live, is_dir;
 		char name[24];
 	} v[ITEMS_N];
-	int n, names_n;
+	int n, names_n, times_n;
 	struct expected events[EVENTS_N];
 	size_t events_n;
-	int last_touched;
+	int touched[DIRS_N]; /* what the last event in there touched; -1 */
 };
 
 static int below(struct model *m, int n)
@@ -153,6 +153,7 @@ static void expect(struct model *m, uint32_t mask, int dir, const char *name, in
 	struct expected *e = &m->events[m->events_n++];
 
 	assert_true(m->events_n <= EVENTS_N);
+	m->touched[dir] = -1;
 	*e = (struct expected){ .mask = mask, .dir = dir, .pair = pair };
 	snprintf(e->name, sizeof(e->name), "%s", name);
 }
@@ -202,11 +203,11 @@ static void step(struct model *m)
 		inner_write(m->in, m->v[at].item, (uint64_t)below(m, 100));
 		expect(m, IN_MODIFY, m->v[at].dir, m->v[at].name, -1);
 		expect(m, IN_CLOSE_WRITE, m->v[at].dir, m->v[at].name, -1);
-	} else if (at != m->last_touched && !m->v[at].is_dir) {
+	} else if (at != m->touched[m->v[at].dir] && !m->v[at].is_dir) {
 		/* Two equal events in a row are one to inotify. */
-		m->last_touched = at;
-		inner_touch(m->in, m->v[at].item, 1500000000 + m->names_n);
+		inner_touch(m->in, m->v[at].item, 1500000000 + m->times_n++);
 		expect(m, IN_ATTRIB, m->v[at].dir, m->v[at].name, -1);
+		m->touched[m->v[at].dir] = at;
 	}
 }
 
@@ -281,7 +282,7 @@ static void check_listing(struct model *m)
 
 static void test_load(void **state)
 {
-	static struct model model = { .last_touched = -1 };
+	static struct model model;
 	static const uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
 				     IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB;
 	struct model *m = &model;
