@@ -12,21 +12,39 @@ void quickxor_init(struct quickxor *x)
 	memset(x, 0, sizeof(*x));
 }
 
+/* Rounds of 160 bytes. In words of its own, which cannot overlap with the input: of bytes the
+ * compiler has to assume that they do, and takes them one by one. */
+static const uint8_t *add_rounds(uint8_t lane[QUICKXOR_LANES], const uint8_t *in, size_t rounds)
+{
+	uint64_t sum[QUICKXOR_LANES / 8];
+
+	memcpy(sum, lane, sizeof(sum));
+	for (; rounds > 0; rounds--) {
+		for (size_t i = 0; i < QUICKXOR_LANES / 8; i++) {
+			uint64_t word;
+
+			memcpy(&word, in, sizeof(word));
+			sum[i] ^= word;
+			in += sizeof(word);
+		}
+	}
+	memcpy(lane, sum, sizeof(sum));
+	return in;
+}
+
 void quickxor_add(struct quickxor *x, uint64_t offset, const void *data, size_t len)
 {
 	const uint8_t *in = data;
 	size_t at = (size_t)(offset % QUICKXOR_LANES);
 
-	/* Up to the next whole round, then rounds of 160 bytes, which the compiler makes vectors
-	 * of. */
+	/* Up to the next whole round. */
 	while (len > 0 && at != 0) {
 		x->lane[at] ^= *in++;
 		at = (at + 1) % QUICKXOR_LANES;
 		len--;
 	}
-	for (; len >= QUICKXOR_LANES; len -= QUICKXOR_LANES, in += QUICKXOR_LANES)
-		for (size_t i = 0; i < QUICKXOR_LANES; i++)
-			x->lane[i] ^= in[i];
+	in = add_rounds(x->lane, in, len / QUICKXOR_LANES);
+	len %= QUICKXOR_LANES;
 	for (size_t i = 0; i < len; i++)
 		x->lane[i] ^= in[i];
 }
