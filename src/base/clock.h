@@ -8,5 +8,6 @@
 #include <stdint.h>
 
 uint64_t clock_mono_ms(void);
+uint64_t clock_mono_us(void);
 int64_t clock_real_ns(void);
 int64_t clock_real_s(void);
