@@ -14,8 +14,8 @@
 
 enum {
 	SLOTS_API = 8,
-	SLOTS_CONTENT = 8,
-	SLOTS_PERSON = 2, /* of each class, kept free of everything else */
+	SLOTS_CONTENT = 10, /* eight for what is read ahead, and those kept for persons */
+	SLOTS_PERSON = 2,   /* of each class, kept free of everything else */
 	CONNECT_MS = 8000,
 	IDLE_S = 118,
 	/* Content that trickles slower than this is given up: a stall by another name. */

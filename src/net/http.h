@@ -29,7 +29,7 @@ enum http_class { HTTP_API, HTTP_CONTENT, HTTP_CLASSES };
 struct http_options {
 	const char *ca_file; /* NULL: the system's */
 	const char *user_agent;
-	unsigned slots[HTTP_CLASSES]; /* 0: the defaults, 8 and 8 */
+	unsigned slots[HTTP_CLASSES]; /* 0: the defaults, 8 and 10 */
 	bool http1_only;
 };
 

@@ -7,20 +7,20 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LANE_THREADS = 2, WINDOW_BACK = 1 << 20, WINDOW_FORWARD = 512 << 10 };
+enum { LANE_THREADS = 2 };
 
 /* --- the engine --- */
 
-static int source_info(void *arg, const char *drive_id, const char *id, graph_item_fn fn,
-		       void *fn_arg, struct graph_call **ret)
+static int source_info(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		       graph_item_fn fn, void *fn_arg, struct graph_call **ret)
 {
-	return graph_get_content_info(arg, drive_id, id, HTTP_PERSON, fn, fn_arg, ret);
+	return graph_get_content_info(arg, drive_id, id, priority, fn, fn_arg, ret);
 }
 
-static int source_url(void *arg, const char *drive_id, const char *id, graph_item_fn fn,
-		      void *fn_arg, struct graph_call **ret)
+static int source_url(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		      graph_item_fn fn, void *fn_arg, struct graph_call **ret)
 {
-	return graph_get_content_url(arg, drive_id, id, HTTP_PERSON, fn, fn_arg, ret);
+	return graph_get_content_url(arg, drive_id, id, priority, fn, fn_arg, ret);
 }
 
 static int source_content(void *arg, const struct graph_content *spec, struct graph_call **ret)
@@ -61,7 +61,11 @@ int fetch_new(const struct fetch_options *options, struct fetch **ret)
 	fetch->is_uncached = options->cache == NULL;
 	mutex_init(&fetch->lock, MUTEX_RANK_FETCH);
 	list_init(&fetch->files);
+	list_init(&fetch->pool);
+	pace_init(&fetch->pace);
 	r = loop_timer_init(&fetch->tick, fetch->loop, fetch_pump_on_tick, fetch);
+	if (r == 0)
+		r = urls_new(&fetch->urls);
 	if (r == 0)
 		r = lane_new(fetch->loop, "gfs-disk", LANE_THREADS, &fetch->lane);
 	if (r < 0) {
@@ -125,6 +129,8 @@ void fetch_free(struct fetch *fetch)
 		usleep(100);
 	}
 	lane_free(fetch->lane);
+	urls_free(fetch->urls);
+	fetch_segment_drain(fetch);
 	loop_timer_fini(&fetch->tick);
 	mutex_fini(&fetch->lock);
 	free(fetch);
@@ -133,6 +139,11 @@ void fetch_free(struct fetch *fetch)
 void fetch_set_reachable(struct fetch *fetch, bool reachable)
 {
 	fetch->is_reachable = reachable;
+}
+
+bool fetch_is_caching(const struct fetch *fetch)
+{
+	return !fetch->is_uncached;
 }
 
 void fetch_get_stats(struct fetch *fetch, struct fetch_stats *ret)
@@ -144,7 +155,8 @@ void fetch_get_stats(struct fetch *fetch, struct fetch_stats *ret)
 		.fetched_bytes = fetch->fetched_bytes,
 		.parked_n = fetch->parked_n,
 		.files_n = fetch->files_n,
-		.memory_blocks = fetch->reserved_n,
+		.memory_blocks = fetch->memory_n,
+		.ahead_n = fetch->ahead_n,
 		.is_caching = !fetch->is_uncached,
 	};
 	mutex_unlock(&fetch->lock);
@@ -180,9 +192,7 @@ static void free_file(struct fetch_file *file)
 {
 	if (file->cache)
 		cache_close(file->cache);
-	fetch_url_forget(file);
-	for (size_t i = 0; i < array_n(file->good); i++)
-		free(file->good[i]);
+	urls_known_fini(&file->known);
 	free((char *)file->version.drive_id);
 	free((char *)file->version.id);
 	free((char *)file->version.etag);
@@ -258,6 +268,7 @@ void fetch_destroy(struct fetch_file *file)
 	list_del(&file->node);
 	fetch->files_n--;
 	mutex_unlock(&fetch->lock);
+	fetch_url_keep(file);
 	free_file(file);
 }
 
@@ -282,6 +293,11 @@ int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret)
 	return 0;
 }
 
+void fetch_stream_set_background(struct fetch_stream *stream)
+{
+	stream->is_background = true;
+}
+
 void fetch_stream_free(struct fetch_stream *stream)
 {
 	struct fetch *fetch = stream->file->fetch;
@@ -292,32 +308,20 @@ void fetch_stream_free(struct fetch_stream *stream)
 	free(stream);
 }
 
-/*
- * Is this reader going through the file? The kernel's own read-ahead arrives up to 256 KiB back
- * and 512 KiB forward of where the last read ended: no seek. The window doubles whenever half of
- * it was used, so that requests stay large.
- */
-static void note_access(struct fetch_stream *stream, uint64_t off, uint64_t end)
+/* What the reader does is noted, and what it will want next has the file looked at. Returns where
+ * that ends. */
+static uint64_t note_access(struct fetch_stream *stream, uint64_t off, uint64_t end)
 {
-	bool is_next = stream->was_read ? off + WINDOW_BACK >= stream->end &&
-						  off <= stream->end + WINDOW_FORWARD
-					: off == 0;
+	struct fetch *fetch = stream->file->fetch;
+	bool is_alone = stream->is_background || fetch->is_uncached;
+	uint64_t ahead;
 
-	stream->was_read = true;
-	if (!is_next) {
-		stream->end = end;
-		stream->window = stream->ahead_end = 0;
-		return;
-	}
-	if (end > stream->end)
-		stream->end = end;
-	if (stream->window > 0 && stream->end + stream->window / 2 < stream->ahead_end)
-		return;
-	stream->window = stream->window ? stream->window * 2 : FETCH_WINDOW_MIN;
-	if (stream->window > FETCH_WINDOW_MAX)
-		stream->window = FETCH_WINDOW_MAX;
-	stream->ahead_end = stream->end + stream->window;
-	fetch_kick(stream->file);
+	mutex_lock(&fetch->lock);
+	if (pattern_note(&stream->pattern, off, end, is_alone ? 0 : pace_window(&fetch->pace),
+			 &ahead))
+		fetch_kick(stream->file);
+	mutex_unlock(&fetch->lock);
+	return ahead;
 }
 
 /* --- reads --- */
@@ -447,6 +451,43 @@ void fetch_resize(struct fetch_file *file, uint64_t size)
 	fetch_finish(&claimed);
 }
 
+static int read_cached(struct fetch_file *file, uint64_t off, char *buf, size_t len)
+{
+	unsigned drops_n = file->drops_n;
+	int r = 0;
+
+	if (!file->cache)
+		return -EAGAIN;
+	while (len > 0 && r == 0) {
+		size_t n = FETCH_BLOCK - off % FETCH_BLOCK;
+
+		if (n > len)
+			n = len;
+		r = cache_read(file->cache, off, buf, n);
+		off += n;
+		buf += n;
+		len -= n;
+	}
+	return r == -ENODATA || file->drops_n != drops_n ? -EAGAIN : r;
+}
+
+ssize_t fetch_try(struct fetch_stream *stream, uint64_t off, char *buf, size_t len)
+{
+	uint64_t size = stream->file->size;
+	int r;
+
+	if (off >= size || len == 0)
+		return 0;
+	if (len > size - off)
+		len = (size_t)(size - off);
+	r = read_cached(stream->file, off, buf, len);
+	if (r < 0)
+		return r;
+	/* One that has to wait is noted when it does. */
+	(void)note_access(stream, off, off + len);
+	return (ssize_t)len;
+}
+
 ssize_t fetch_start(struct fetch_read *read, bool *ret_parked)
 {
 	struct fetch_file *file = read->stream->file;
@@ -463,12 +504,10 @@ ssize_t fetch_start(struct fetch_read *read, bool *ret_parked)
 		return 0;
 	if (len > size - read->off)
 		len = (size_t)(size - read->off);
-	mutex_lock(&file->fetch->lock);
-	note_access(read->stream, read->off, read->off + len);
-	mutex_unlock(&file->fetch->lock);
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
+	w->reach = note_access(read->stream, read->off, read->off + len);
 	w->read = read;
 	w->file = file;
 	w->off = read->off;
@@ -533,11 +572,8 @@ void fetch_fail_all(struct fetch_file *file, int error)
 	list_for_each_safe (&file->waits, pos)
 		fetch_claim(container_of(pos, struct fetch_wait, node), error, &claimed);
 	/* Nobody is left to be ahead of. */
-	list_for_each (&file->streams, pos) {
-		struct fetch_stream *stream = container_of(pos, struct fetch_stream, node);
-
-		stream->window = stream->ahead_end = 0;
-	}
+	list_for_each (&file->streams, pos)
+		pattern_stop(&container_of(pos, struct fetch_stream, node)->pattern);
 	mutex_unlock(&file->fetch->lock);
 	fetch_finish(&claimed);
 }

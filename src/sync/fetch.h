@@ -1,12 +1,15 @@
 /*
  * From a version of a content and a range of it to bytes: cached blocks are read at once, missing
- * ones are asked from the service in ranged requests of up to 8 MiB, block by block written to
+ * ones are asked from the service in ranged requests of 1 to 16 MiB, block by block written to
  * the cache on a disk lane, and handed from there to whoever waits for them.
  *
  *  - A block is on its way once at a time, however many readers wait for it.
  *  - A reader is answered when its own bytes are there, not at the end of a request.
- *  - Memory is reserved before a request starts; all requests together never hold more than
- *    FETCH_MEMORY_BLOCKS blocks.
+ *  - Readers in sequence or in strides get what comes next ahead of time (pattern.h), as much as
+ *    the line can carry (pace.h), over several connections; random readers get one block.
+ *  - All requests together hold no more than FETCH_MEMORY_BLOCKS blocks in memory, and beyond
+ *    them one for each reader that waits, so that none starves behind a slow disk.
+ *  - A URL is asked for once and remembered, also across opens (urls.h).
  *  - Every wait has a deadline: FETCH_STALL_MS without progress.
  *  - Requests belong to the loop thread, cache writes to the lane, the table of waiters to
  *    whoever holds the lock.
@@ -24,7 +27,7 @@ struct fetch;
 struct fetch_file;   /* one version that is open */
 struct fetch_stream; /* one reader of it, with its read-ahead */
 
-enum { FETCH_STALL_MS = 9000, FETCH_MEMORY_BLOCKS = 128 };
+enum { FETCH_STALL_MS = 9000, FETCH_MEMORY_BLOCKS = 128, FETCH_AHEAD_REQUESTS = 8 };
 
 /*
  * Where bytes come from: the calls of graph.h, as pointers so that tests need no sockets. Loop
@@ -33,11 +36,12 @@ enum { FETCH_STALL_MS = 9000, FETCH_MEMORY_BLOCKS = 128 };
 struct fetch_source {
 	void *arg;
 	/* Size, tags, hash and a fresh URL of an item. */
-	int (*get_info)(void *arg, const char *drive_id, const char *id, graph_item_fn fn,
-			void *fn_arg, struct graph_call **ret);
+	int (*get_info)(void *arg, const char *drive_id, const char *id,
+			enum http_priority priority, graph_item_fn fn, void *fn_arg,
+			struct graph_call **ret);
 	/* The URL alone, when get_info gave none. */
-	int (*get_url)(void *arg, const char *drive_id, const char *id, graph_item_fn fn,
-		       void *fn_arg, struct graph_call **ret);
+	int (*get_url)(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		       graph_item_fn fn, void *fn_arg, struct graph_call **ret);
 	int (*get_content)(void *arg, const struct graph_content *spec, struct graph_call **ret);
 	void (*cancel)(void *arg, struct graph_call *call);
 };
@@ -70,6 +74,9 @@ void fetch_free(struct fetch *fetch);
 /* Any thread. Unreachable: reads of what is not cached fail at once. */
 void fetch_set_reachable(struct fetch *fetch, bool reachable);
 
+/* Can what is fetched be kept? Any thread. */
+bool fetch_is_caching(const struct fetch *fetch);
+
 /* Any thread. */
 must_check int fetch_open(struct fetch *fetch, const struct fetch_version *version,
 			  struct fetch_file **ret);
@@ -78,8 +85,15 @@ void fetch_close(struct fetch_file *file);
 /* The version's real length. */
 uint64_t fetch_size(const struct fetch_file *file);
 must_check int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret);
+/* Before its first read: what it reads nobody waits for yet, so it goes after all who do, and
+ * nothing is read ahead of it. */
+void fetch_stream_set_background(struct fetch_stream *stream);
 /* Its reads are over by then. */
 void fetch_stream_free(struct fetch_stream *stream);
+
+/* Bytes (less than len at the end only) when all of them are cached, else -EAGAIN, or -errno when
+ * the disk fails. Any thread; needs no storage of its own. */
+must_check ssize_t fetch_try(struct fetch_stream *stream, uint64_t off, char *buf, size_t len);
 
 /* A read that waits; storage is the caller's until done ran or fetch_cancel() was true. */
 struct fetch_read {
@@ -102,7 +116,8 @@ struct fetch_stats {
 	uint64_t requests_n; /* ranged requests ever begun */
 	uint64_t in_flight_n, parked_n, files_n;
 	uint64_t fetched_bytes;
-	uint64_t memory_blocks; /* reserved now */
+	uint64_t memory_blocks; /* held now: being filled, written, or of a version in doubt */
+	uint64_t ahead_n;       /* requests on their way that nobody waited for at their start */
 	bool is_caching;        /* the last block could be written to the cache */
 };
 void fetch_get_stats(struct fetch *fetch, struct fetch_stats *ret);

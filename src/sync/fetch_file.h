@@ -13,17 +13,20 @@
 #include "list.h"
 #include "loop.h"
 #include "mutex.h"
+#include "pace.h"
+#include "pattern.h"
+#include "urls.h"
 
 #include <stdatomic.h>
 #include <sys/types.h>
 
 enum {
 	FETCH_BLOCK = CACHE_BLOCK_BYTES,
-	FETCH_SEGMENT_BLOCKS = 32, /* 8 MiB: bits of fetch_segment.pending */
-	FETCH_FILE_SEGMENTS = 4,   /* requests of one file at a time */
-	FETCH_SMALL_BLOCKS = 4,    /* a file of up to 1 MiB is asked for whole */
-	FETCH_WINDOW_MIN = 1 << 20,
-	FETCH_WINDOW_MAX = 8 << 20,
+	FETCH_SEGMENT_BLOCKS = PACE_SEGMENT_MAX / FETCH_BLOCK, /* bits of pending */
+	FETCH_SEGMENT_MIN = PACE_SEGMENT_MIN / FETCH_BLOCK,
+	FETCH_FILE_SEGMENTS = 10, /* requests of one file at a time */
+	FETCH_SMALL_BLOCKS = 4,   /* a file of up to 1 MiB is asked for whole */
+	FETCH_POOL_BLOCKS = 32,   /* kept for the next requests while any is on its way */
 	FETCH_READ_MAX = 8 << 20, /* one read; bits of fetch_wait.got */
 	FETCH_TICK_MS = 100,
 };
@@ -41,11 +44,18 @@ struct fetch {
 	atomic_uint_fast64_t requests_n, fetched_bytes, in_flight_n;
 
 	struct loop_timer tick; /* loop */
-	bool is_starved;        /* loop: a request waits for memory */
+	struct urls *urls;      /* loop */
+	struct pace pace;       /* loop, but for its results */
+	atomic_uint ahead_n;    /* requests of read-ahead that are on their way */
+	bool is_starved;        /* loop: one waits for memory or for others to end */
+	atomic_bool has_room;   /* memory or a request ended since */
 
 	struct mutex lock; /* MUTEX_RANK_FETCH; guards what follows, and what says so below */
 	struct list files;
-	uint64_t files_n, parked_n, reserved_n;
+	uint64_t files_n, parked_n;
+	uint64_t memory_n; /* blocks */
+	struct list pool;  /* of blocks of full size */
+	unsigned pool_n;
 };
 
 struct fetch_file {
@@ -69,10 +79,9 @@ struct fetch_file {
 	/* Loop. */
 	struct graph_call *info_call;
 	bool is_url_call;
-	char *url; /* a secret */
-	uint64_t url_ms;
-	char *good[3]; /* entity tags of content that is of this version */
-	unsigned good_at;
+	struct urls_known known; /* tags: of content that is of this version */
+	unsigned tag_at;
+	bool is_looked_up; /* in the table of URLs */
 	uint64_t odd_size; /* what a reply said that differed; 0 none */
 	unsigned fails_n;  /* since the last block */
 	unsigned round;    /* rises with each of them: requests of one round fail together */
@@ -84,10 +93,8 @@ struct fetch_file {
 struct fetch_stream {
 	struct list node; /* fetch->lock, as all that follows */
 	struct fetch_file *file;
-	uint64_t end;       /* of the last read */
-	uint64_t ahead_end; /* what is wanted beyond it */
-	uint64_t window;    /* 0: random */
-	bool was_read;
+	struct pattern pattern;
+	bool is_background; /* constant once it reads */
 };
 
 struct fetch_wait {
@@ -95,6 +102,7 @@ struct fetch_wait {
 	struct fetch_read *read;
 	struct fetch_file *file;
 	uint64_t off, len;
+	uint64_t reach;    /* where what it and its reader want ends */
 	uint64_t first, n; /* blocks */
 	uint64_t got;      /* bits, fetch->lock */
 	uint64_t since_ms; /* began, or got a block; fetch->lock */
@@ -106,22 +114,31 @@ struct fetch_block {
 	struct lane_job job;
 	struct fetch_segment *seg;
 	uint64_t index;
-	size_t len, want;
+	size_t len, want, room;
 	char data[];
+};
+
+/* A request to be made. */
+struct fetch_plan {
+	uint64_t first, n;  /* blocks */
+	bool is_ahead;      /* nobody waits for it yet */
+	bool is_background; /* nor does anybody for what it was made for */
+	bool is_whole;      /* all of a small file, whoever wants it */
 };
 
 struct fetch_segment {
 	struct list node; /* fetch->lock */
 	struct fetch_file *file;
 	uint64_t first, n;
-	bool is_prefetch;
-	uint32_t pending; /* fetch->lock: blocks that nobody has yet */
+	bool is_ahead, is_background, is_whole;
+	uint64_t pending; /* fetch->lock: blocks that nobody has yet */
 
 	/* Loop. */
 	struct graph_call *call; /* NULL: ended */
 	struct fetch_block *filling;
 	uint64_t next; /* block that comes next */
 	uint64_t progress_ms;
+	uint64_t begun_us, first_us, last_us, got_bytes;
 	unsigned round;
 	struct list held; /* blocks of a reply whose version is not certain yet */
 	bool has_head, is_certain, is_asked;
@@ -159,13 +176,13 @@ void fetch_pump_gone(struct fetch_file *file);
 
 /* --- fetch_segment.c --- */
 
-/* Reserves memory and asks for blocks first to first + n - 1. */
-must_check int fetch_segment_start(struct fetch_file *file, uint64_t first, uint64_t n,
-				   bool is_prefetch);
+must_check int fetch_segment_start(struct fetch_file *file, const struct fetch_plan *plan);
 /* Its version is certain now: what it holds goes on. */
 void fetch_segment_release(struct fetch_segment *seg);
 /* Ends the request, drops what it holds. */
 void fetch_segment_cancel(struct fetch_segment *seg);
+/* Frees the pool. With the lock. */
+void fetch_segment_drain(struct fetch *fetch);
 /* With the lock. */
 bool fetch_segment_has(const struct fetch_segment *seg, uint64_t block);
 void fetch_segment_free(struct fetch_segment *seg);
@@ -177,6 +194,8 @@ bool fetch_url_ready(struct fetch_file *file);
 /* Asks whether the service still has this version. */
 void fetch_url_ask(struct fetch_file *file);
 void fetch_url_forget(struct fetch_file *file);
+/* The file goes: what is known of its URL may serve the next open. */
+void fetch_url_keep(struct fetch_file *file);
 /* Is content with this entity tag known to be of the version? */
 bool fetch_url_is_good(const struct fetch_file *file, const char *etag);
 void fetch_url_add_good(struct fetch_file *file, const char *etag);

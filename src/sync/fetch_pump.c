@@ -108,10 +108,10 @@ static void cancel_all(struct fetch_file *file)
 		fetch_segment_cancel(container_of(pos, struct fetch_segment, node));
 }
 
-/* Those that waited for memory are looked at again. */
+/* Those that waited for memory, or for another's request to end, are looked at again. */
 static void feed_starved(struct fetch *fetch)
 {
-	if (!fetch->is_starved)
+	if (!fetch->is_starved || !atomic_exchange(&fetch->has_room, false))
 		return;
 	fetch->is_starved = false;
 	mutex_lock(&fetch->lock);
@@ -168,11 +168,6 @@ static void end_file(struct fetch_file *file)
 
 /* --- what is wanted --- */
 
-struct plan {
-	uint64_t first, n;
-	bool is_prefetch;
-};
-
 /* Nobody has the block and nobody brings it. With the lock. */
 static bool is_missing(const struct fetch_file *file, uint64_t block)
 {
@@ -187,7 +182,7 @@ static bool is_missing(const struct fetch_file *file, uint64_t block)
 
 /* From the first missing block of [from, to) on, as many as are missing in a row. */
 static bool plan_range(const struct fetch_file *file, uint64_t from, uint64_t to, uint64_t until,
-		       struct plan *plan)
+		       uint64_t most, struct fetch_plan *plan)
 {
 	uint64_t n = fetch_blocks_n(file->size);
 
@@ -199,55 +194,104 @@ static bool plan_range(const struct fetch_file *file, uint64_t from, uint64_t to
 		return false;
 	plan->first = from;
 	plan->n = 1;
-	while (plan->n < FETCH_SEGMENT_BLOCKS && from + plan->n < until &&
-	       is_missing(file, from + plan->n))
+	while (plan->n < most && from + plan->n < until && is_missing(file, from + plan->n))
 		plan->n++;
 	return true;
 }
 
-/* How far a request for a read goes on beyond it. */
-static uint64_t reach_of(const struct fetch_wait *w)
-{
-	uint64_t ahead = w->read->stream->ahead_end / FETCH_BLOCK;
-
-	if (w->file->fetch->is_uncached)
-		return w->first + w->n;
-	return ahead > w->first + w->n ? ahead : w->first + w->n;
-}
-
-/* What this reader waits for; of a small file, all. */
-static bool plan_wait(struct fetch_file *file, const struct fetch_wait *w, struct plan *plan)
+/* How many blocks one request should bring: as the line needs it, but not more than a fair part of
+ * what is to come, so that the requests for the end of a file, and for the beginning of a window,
+ * are made side by side. */
+static uint64_t portion(const struct fetch_file *file, uint64_t from, uint64_t ahead_bytes)
 {
 	uint64_t n = fetch_blocks_n(file->size);
+	uint64_t most = pace_segment(&file->fetch->pace) / FETCH_BLOCK;
+	uint64_t left = (n > from ? n - from : 0) / FETCH_AHEAD_REQUESTS;
+	uint64_t part = ahead_bytes / FETCH_BLOCK / FETCH_AHEAD_REQUESTS;
 
+	if (most > left)
+		most = left;
+	if (most > part)
+		most = part;
+	return most > FETCH_SEGMENT_MIN ? most : FETCH_SEGMENT_MIN;
+}
+
+/* What this reader waits for, and as much beyond it as it will want soon; of a small file, all. */
+static bool plan_wait(struct fetch_file *file, const struct fetch_wait *w, struct fetch_plan *plan)
+{
+	uint64_t n = fetch_blocks_n(file->size), until = w->reach / FETCH_BLOCK;
+
+	plan->is_background = w->read->stream->is_background;
+	plan->is_whole = n <= FETCH_SMALL_BLOCKS && !file->fetch->is_uncached;
+	if (until < w->first + w->n || file->fetch->is_uncached)
+		until = w->first + w->n;
 	for (uint64_t i = 0; i < w->n; i++) {
 		uint64_t block = w->first + i;
 
 		if ((w->got >> i & 1) || !is_missing(file, block))
 			continue;
-		if (n <= FETCH_SMALL_BLOCKS && !file->fetch->is_uncached)
-			return plan_range(file, 0, n, n, plan);
-		return plan_range(file, block, block + 1, reach_of(w), plan);
+		if (plan->is_whole)
+			return plan_range(file, 0, n, n, n, plan);
+		return plan_range(file, block, block + 1, until,
+				  portion(file, block, w->reach - w->off), plan);
 	}
 	return false;
 }
 
-/* What somebody waits for that is neither here nor on its way; else what somebody will want. */
-static bool find_plan(struct fetch_file *file, struct plan *plan)
+/* What a reader in sequence comes to next. Pieces of a window that is still moving are left until
+ * they are worth a request. */
+static bool plan_trail(const struct fetch_file *file, const struct pattern_trail *t,
+		       struct fetch_plan *plan)
 {
-	plan->is_prefetch = false;
+	uint64_t n = fetch_blocks_n(file->size), to = t->ahead / FETCH_BLOCK, most;
+
+	if (t->ahead <= t->end)
+		return false;
+	if (to > n)
+		to = n;
+	most = portion(file, t->end / FETCH_BLOCK, t->ahead - t->end);
+	if (!plan_range(file, t->end / FETCH_BLOCK, to, to, most, plan))
+		return false;
+	return plan->n == most || plan->first + plan->n < to || to == n;
+}
+
+static bool plan_stride(const struct fetch_file *file, const struct pattern *p,
+			struct fetch_plan *plan)
+{
+	uint64_t off, end;
+
+	for (unsigned i = 0; pattern_get_stride(p, i, file->size, &off, &end); i++) {
+		uint64_t to = (end - 1) / FETCH_BLOCK + 1;
+
+		if (plan_range(file, off / FETCH_BLOCK, to, to, FETCH_SEGMENT_MIN, plan))
+			return true;
+	}
+	return false;
+}
+
+static bool plan_ahead(const struct fetch_file *file, const struct pattern *p,
+		       struct fetch_plan *plan)
+{
+	for (size_t i = 0; i < PATTERN_TRAILS; i++) {
+		if (plan_trail(file, &p->trails[i], plan))
+			return true;
+	}
+	return plan_stride(file, p, plan);
+}
+
+/* What somebody waits for that is neither here nor on its way; else what somebody will want. */
+static bool find_plan(struct fetch_file *file, struct fetch_plan *plan)
+{
+	*plan = (struct fetch_plan){ 0 };
 	list_for_each (&file->waits, pos) {
 		if (plan_wait(file, container_of(pos, struct fetch_wait, node), plan))
 			return true;
 	}
-	plan->is_prefetch = true;
+	*plan = (struct fetch_plan){ .is_ahead = true };
 	if (file->fetch->is_uncached)
 		return false;
 	list_for_each (&file->streams, pos) {
-		struct fetch_stream *s = container_of(pos, struct fetch_stream, node);
-		uint64_t to = s->ahead_end / FETCH_BLOCK;
-
-		if (s->window > 0 && plan_range(file, s->end / FETCH_BLOCK, to, to, plan))
+		if (plan_ahead(file, &container_of(pos, struct fetch_stream, node)->pattern, plan))
 			return true;
 	}
 	return false;
@@ -258,6 +302,8 @@ static bool is_wanted(const struct fetch_file *file, const struct fetch_segment 
 {
 	uint64_t end = seg->first + seg->n;
 
+	if (seg->is_whole)
+		return true;
 	list_for_each (&file->waits, pos) {
 		const struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
 
@@ -267,29 +313,35 @@ static bool is_wanted(const struct fetch_file *file, const struct fetch_segment 
 	list_for_each (&file->streams, pos) {
 		const struct fetch_stream *s = container_of(pos, struct fetch_stream, node);
 
-		if (s->window > 0 && s->end / FETCH_BLOCK < end &&
-		    seg->first * FETCH_BLOCK < s->ahead_end)
+		if (pattern_wants(&s->pattern, seg->first * FETCH_BLOCK, end * FETCH_BLOCK))
 			return true;
 	}
 	return false;
 }
 
-/* Ends a request that was made for a reader who went elsewhere. */
+/* Ends requests that were made for a reader who went elsewhere, unless most of it is here: the
+ * connection goes with the request. */
 static void drop_unwanted(struct fetch_file *file)
 {
-	struct fetch_segment *unwanted = NULL;
+	struct fetch_segment *unwanted;
 
-	mutex_lock(&file->fetch->lock);
-	list_for_each (&file->segments, pos) {
-		struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
+	do {
+		unwanted = NULL;
+		mutex_lock(&file->fetch->lock);
+		list_for_each (&file->segments, pos) {
+			struct fetch_segment *seg = container_of(pos, struct fetch_segment, node);
 
-		if (seg->call && !is_wanted(file, seg))
-			unwanted = seg;
-	}
-	mutex_unlock(&file->fetch->lock);
-	if (unwanted)
-		fetch_segment_cancel(unwanted);
+			if (seg->call && (seg->next - seg->first) * 2 <= seg->n &&
+			    !is_wanted(file, seg))
+				unwanted = seg;
+		}
+		mutex_unlock(&file->fetch->lock);
+		if (unwanted)
+			fetch_segment_cancel(unwanted);
+	} while (unwanted);
 }
+
+/* --- what is allowed --- */
 
 static unsigned running_n(struct fetch_file *file)
 {
@@ -302,46 +354,67 @@ static unsigned running_n(struct fetch_file *file)
 	return n;
 }
 
-/* Cuts the plan to the memory there is; a part is kept for those who wait. */
-static bool fit_plan(struct fetch *fetch, struct plan *plan)
+/* How many requests of read-ahead this file may have: all, or its part when others read, too. */
+static unsigned share(struct fetch_file *file)
 {
-	uint64_t limit = FETCH_MEMORY_BLOCKS;
+	unsigned files_n = 1;
 
-	if (plan->is_prefetch)
-		limit -= limit / 4;
-	if (fetch->reserved_n >= limit)
+	mutex_lock(&file->fetch->lock);
+	list_for_each (&file->fetch->files, pos) {
+		const struct fetch_file *other = container_of(pos, struct fetch_file, node);
+
+		files_n += other != file && !list_empty(&other->segments);
+	}
+	mutex_unlock(&file->fetch->lock);
+	return files_n < FETCH_AHEAD_REQUESTS ? FETCH_AHEAD_REQUESTS / files_n : 1;
+}
+
+/* Cuts the plan to the memory there is; one block is always granted to a reader who waits. */
+static bool fit_plan(struct fetch *fetch, struct fetch_plan *plan)
+{
+	if (fetch->memory_n < FETCH_MEMORY_BLOCKS / 2)
+		return true;
+	if (plan->is_ahead)
 		return false;
-	if (plan->n > limit - fetch->reserved_n)
-		plan->n = limit - fetch->reserved_n;
+	if (fetch->memory_n >= FETCH_MEMORY_BLOCKS && !plan->is_whole)
+		plan->n = 1;
 	return true;
+}
+
+static bool is_allowed(struct fetch_file *file, struct fetch_plan *plan)
+{
+	struct fetch *fetch = file->fetch;
+	unsigned running = running_n(file);
+	bool fits;
+
+	mutex_lock(&fetch->lock);
+	fits = fit_plan(fetch, plan);
+	mutex_unlock(&fetch->lock);
+	if (!fits)
+		return false;
+	if (!plan->is_ahead)
+		return running < FETCH_FILE_SEGMENTS;
+	return fetch->ahead_n < FETCH_AHEAD_REQUESTS && running < share(file);
 }
 
 /* True: another one may be started. */
 static bool start_next(struct fetch_file *file)
 {
 	struct fetch *fetch = file->fetch;
-	struct plan plan;
-	bool found, fits = false;
+	struct fetch_plan plan;
+	bool found;
 	int r;
 
 	mutex_lock(&fetch->lock);
 	found = find_plan(file, &plan);
-	if (found)
-		fits = fit_plan(fetch, &plan);
 	mutex_unlock(&fetch->lock);
 	if (!found || !fetch_url_ready(file))
 		return false;
-	if (!fits) {
+	if (!is_allowed(file, &plan)) {
 		fetch->is_starved = true;
 		return false;
 	}
-	if (running_n(file) >= FETCH_FILE_SEGMENTS) {
-		if (!plan.is_prefetch)
-			drop_unwanted(file);
-		if (running_n(file) >= FETCH_FILE_SEGMENTS)
-			return false;
-	}
-	r = fetch_segment_start(file, plan.first, plan.n, plan.is_prefetch);
+	r = fetch_segment_start(file, &plan);
 	if (r < 0)
 		fetch_pump_failed(file, r);
 	return r == 0;
@@ -409,6 +482,7 @@ void fetch_pump(struct fetch_file *file)
 	}
 	if (look.is_dead)
 		return;
+	drop_unwanted(file);
 	is_late = clock_mono_ms() >= file->retry_ms;
 	if (is_late && is_in_doubt(file))
 		fetch_url_ask(file);

@@ -31,15 +31,93 @@ bool fetch_segment_has(const struct fetch_segment *seg, uint64_t block)
 	       (seg->pending >> (block - seg->first) & 1);
 }
 
-/* The block is with those who wait, or lost: its memory counts no longer. With the lock. */
+/* The block is with those who wait, or lost. With the lock. */
 static void settle(struct fetch_segment *seg, uint64_t block)
 {
-	uint32_t bit = UINT32_C(1) << (block - seg->first);
+	seg->pending &= ~(UINT64_C(1) << (block - seg->first));
+}
 
-	if (seg->pending & bit) {
-		seg->pending &= ~bit;
-		seg->file->fetch->reserved_n--;
+/* --- memory --- */
+
+void fetch_segment_drain(struct fetch *fetch)
+{
+	list_for_each_safe (&fetch->pool, pos) {
+		list_del(pos);
+		free(container_of(pos, struct fetch_block, node));
 	}
+	fetch->pool_n = 0;
+}
+
+/* With the lock. */
+static void put_block(struct fetch *fetch, struct fetch_block *b)
+{
+	fetch->memory_n--;
+	fetch->has_room = true;
+	if (b->room < FETCH_BLOCK || fetch->pool_n >= FETCH_POOL_BLOCKS) {
+		free(b);
+	} else {
+		list_add_head(&fetch->pool, &b->node);
+		fetch->pool_n++;
+	}
+	if (fetch->memory_n == 0 && fetch->in_flight_n == 0)
+		fetch_segment_drain(fetch);
+}
+
+static void drop_block(struct fetch *fetch, struct fetch_block *b)
+{
+	if (!b)
+		return;
+	mutex_lock(&fetch->lock);
+	put_block(fetch, b);
+	mutex_unlock(&fetch->lock);
+}
+
+/* Is it the one block without which a reader gets no further? With the lock. */
+static bool is_next_of_reader(const struct fetch_file *file, uint64_t block)
+{
+	list_for_each (&file->waits, pos) {
+		const struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
+		uint64_t i = 0;
+
+		while (i < w->n && (w->got >> i & 1))
+			i++;
+		if (w->first + i == block)
+			return true;
+	}
+	return false;
+}
+
+/* NULL with -ENOBUFS: the disk is slower than the line. The request ends here, and what it did
+ * not bring is asked for again when there is room. */
+static int get_block(struct fetch_segment *seg, size_t want, struct fetch_block **ret)
+{
+	struct fetch *fetch = seg->file->fetch;
+	struct fetch_block *b = NULL;
+	bool may;
+
+	mutex_lock(&fetch->lock);
+	may = fetch->memory_n < FETCH_MEMORY_BLOCKS || is_next_of_reader(seg->file, seg->next);
+	if (may)
+		fetch->memory_n++;
+	if (may && want == FETCH_BLOCK && !list_empty(&fetch->pool)) {
+		b = container_of(fetch->pool.next, struct fetch_block, node);
+		list_del(&b->node);
+		fetch->pool_n--;
+	}
+	mutex_unlock(&fetch->lock);
+	if (!may)
+		return -ENOBUFS;
+	if (!b)
+		b = malloc(sizeof(*b) + want);
+	if (b) {
+		b->room = want;
+		*ret = b;
+		return 0;
+	}
+	mutex_lock(&fetch->lock);
+	fetch->memory_n--;
+	mutex_unlock(&fetch->lock);
+	return -ENOMEM;
 }
 
 /* --- delivery, on the lane --- */
@@ -118,10 +196,10 @@ static void write_and_deliver(void *arg)
 		file->had_block = true;
 	}
 	settle(seg, b->index);
+	put_block(fetch, b);
 	file->jobs_n--;
 	fetch_kick(file);
 	mutex_unlock(&fetch->lock);
-	free(b);
 	fetch_finish(&claimed);
 }
 
@@ -186,19 +264,53 @@ static int on_head(void *arg, uint64_t total_bytes, const char *etag)
 	return 0;
 }
 
-static struct fetch_block *new_block(struct fetch_segment *seg)
+static int begin_block(struct fetch_segment *seg)
 {
 	size_t want = (size_t)block_len(seg->file, seg->next);
-	struct fetch_block *b = malloc(sizeof(*b) + want);
+	struct fetch_block *b;
+	int r;
 
-	if (!b)
-		return NULL;
+	if (seg->next >= seg->first + seg->n)
+		return -EBADMSG; /* more than was asked for */
+	r = get_block(seg, want, &b);
+	if (r < 0)
+		return r;
 	list_init(&b->node);
 	b->seg = seg;
 	b->index = seg->next;
 	b->len = 0;
 	b->want = want;
-	return b;
+	seg->filling = b;
+	return 0;
+}
+
+static void end_block(struct fetch_segment *seg)
+{
+	struct fetch_block *b = seg->filling;
+
+	seg->filling = NULL;
+	seg->next++;
+	seg->file->fails_n = 0;
+	if (seg->is_certain)
+		push(seg, b);
+	else
+		list_add_tail(&seg->held, &b->node);
+}
+
+static void measure(struct fetch_segment *seg, size_t len)
+{
+	struct pace *pace = &seg->file->fetch->pace;
+	uint64_t now_us = clock_mono_us();
+
+	seg->progress_ms = now_us / 1000;
+	if (seg->got_bytes == 0) {
+		seg->first_us = now_us;
+		/* What nobody waits for may have been queued. */
+		if (!seg->is_background)
+			pace_note_first(pace, now_us - seg->begun_us);
+	}
+	seg->last_us = now_us;
+	seg->got_bytes += len;
 }
 
 static int on_data(void *arg, const void *data, size_t len)
@@ -206,32 +318,22 @@ static int on_data(void *arg, const void *data, size_t len)
 	struct fetch_segment *seg = arg;
 	struct fetch_file *file = seg->file;
 
-	seg->progress_ms = clock_mono_ms();
+	measure(seg, len);
 	atomic_fetch_add(&file->fetch->fetched_bytes, len);
 	while (len > 0) {
+		int r = seg->filling ? 0 : begin_block(seg);
 		struct fetch_block *b = seg->filling;
 		size_t n;
 
-		if (seg->next >= seg->first + seg->n)
-			return -EBADMSG; /* more than was asked for */
-		if (!b)
-			b = seg->filling = new_block(seg);
-		if (!b)
-			return -ENOMEM;
+		if (r < 0)
+			return r;
 		n = b->want - b->len < len ? b->want - b->len : len;
 		memcpy(b->data + b->len, data, n);
 		b->len += n;
 		data = (const char *)data + n;
 		len -= n;
-		if (b->len < b->want)
-			continue;
-		seg->filling = NULL;
-		seg->next++;
-		file->fails_n = 0;
-		if (seg->is_certain)
-			push(seg, b);
-		else
-			list_add_tail(&seg->held, &b->node);
+		if (b->len == b->want)
+			end_block(seg);
 	}
 	return 0;
 }
@@ -240,9 +342,9 @@ static int on_data(void *arg, const void *data, size_t len)
 static void give_up_rest(struct fetch_segment *seg)
 {
 	struct fetch *fetch = seg->file->fetch;
-	uint32_t before;
+	uint64_t before;
 
-	free(seg->filling);
+	drop_block(fetch, seg->filling);
 	seg->filling = NULL;
 	mutex_lock(&fetch->lock);
 	before = seg->pending;
@@ -253,17 +355,28 @@ static void give_up_rest(struct fetch_segment *seg)
 	mutex_unlock(&fetch->lock);
 }
 
+static void end_call(struct fetch_segment *seg)
+{
+	struct fetch *fetch = seg->file->fetch;
+
+	seg->call = NULL;
+	atomic_fetch_sub(&fetch->in_flight_n, 1);
+	if (seg->is_ahead)
+		fetch->ahead_n--;
+	fetch->has_room = true;
+}
+
 static void on_done(void *arg, int error)
 {
 	struct fetch_segment *seg = arg;
 
-	seg->call = NULL;
-	atomic_fetch_sub(&seg->file->fetch->in_flight_n, 1);
+	end_call(seg);
+	pace_note_bytes(&seg->file->fetch->pace, seg->got_bytes, seg->last_us - seg->first_us);
 	if (error == 0 && seg->next < seg->first + seg->n)
 		error = -EBADMSG; /* ended early */
 	give_up_rest(seg);
 	/* One URL that ran out ends several requests: that is one failure. */
-	if (error < 0 && seg->round == seg->file->round)
+	if (error < 0 && error != -ENOBUFS && seg->round == seg->file->round)
 		fetch_pump_failed(seg->file, error);
 	mutex_lock(&seg->file->fetch->lock);
 	fetch_kick(seg->file);
@@ -276,16 +389,15 @@ void fetch_segment_cancel(struct fetch_segment *seg)
 
 	if (seg->call) {
 		fetch->source.cancel(fetch->source.arg, seg->call);
-		seg->call = NULL;
-		atomic_fetch_sub(&fetch->in_flight_n, 1);
+		end_call(seg);
 	}
 	list_for_each_safe (&seg->held, pos) {
 		struct fetch_block *b = container_of(pos, struct fetch_block, node);
 
 		mutex_lock(&fetch->lock);
 		settle(seg, b->index);
+		put_block(fetch, b);
 		mutex_unlock(&fetch->lock);
-		free(b);
 	}
 	list_init(&seg->held);
 	give_up_rest(seg);
@@ -297,28 +409,42 @@ void fetch_segment_free(struct fetch_segment *seg)
 	free(seg);
 }
 
-int fetch_segment_start(struct fetch_file *file, uint64_t first, uint64_t n, bool is_prefetch)
+static struct fetch_segment *new_segment(struct fetch_file *file, const struct fetch_plan *plan)
+{
+	struct fetch_segment *seg = calloc(1, sizeof(*seg));
+
+	if (!seg)
+		return NULL;
+	list_init(&seg->node);
+	list_init(&seg->held);
+	seg->file = file;
+	seg->first = seg->next = plan->first;
+	seg->n = plan->n;
+	seg->is_ahead = plan->is_ahead;
+	seg->is_background = plan->is_background;
+	seg->is_whole = plan->is_whole;
+	seg->round = file->round;
+	seg->begun_us = clock_mono_us();
+	return seg;
+}
+
+int fetch_segment_start(struct fetch_file *file, const struct fetch_plan *plan)
 {
 	struct fetch *fetch = file->fetch;
-	struct fetch_segment *seg = calloc(1, sizeof(*seg));
-	uint64_t off = first * FETCH_BLOCK, end = (first + n) * FETCH_BLOCK;
+	struct fetch_segment *seg = new_segment(file, plan);
+	uint64_t off = plan->first * FETCH_BLOCK, end = (plan->first + plan->n) * FETCH_BLOCK;
+	bool is_later = plan->is_ahead || plan->is_background;
 	int r;
 
 	if (!seg)
 		return -ENOMEM;
-	seg->file = file;
-	seg->first = seg->next = first;
-	seg->n = n;
-	seg->is_prefetch = is_prefetch;
-	seg->round = file->round;
-	list_init(&seg->held);
 	r = fetch->source.get_content(
 		fetch->source.arg,
 		&(struct graph_content){
-			.url = file->url,
+			.url = file->known.url,
 			.off = off,
 			.len = (end < file->size ? end : file->size) - off,
-			.priority = is_prefetch ? HTTP_PREFETCH : HTTP_PERSON,
+			.priority = is_later ? HTTP_PREFETCH : HTTP_PERSON,
 			/* Half, so that a second connection can still save the reader. */
 			.stall_ms = fetch->stall_ms / 2,
 			.on_head = on_head,
@@ -333,9 +459,9 @@ int fetch_segment_start(struct fetch_file *file, uint64_t first, uint64_t n, boo
 	}
 	atomic_fetch_add(&fetch->requests_n, 1);
 	atomic_fetch_add(&fetch->in_flight_n, 1);
+	fetch->ahead_n += seg->is_ahead;
 	mutex_lock(&fetch->lock);
-	seg->pending = n < 32 ? (UINT32_C(1) << n) - 1 : UINT32_MAX;
-	fetch->reserved_n += n;
+	seg->pending = seg->n < 64 ? (UINT64_C(1) << seg->n) - 1 : UINT64_MAX;
 	list_add_tail(&file->segments, &seg->node);
 	mutex_unlock(&fetch->lock);
 	return 0;

@@ -14,9 +14,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Documented life is about an hour. */
-enum { URL_MS = 45 * 60 * 1000 };
-
 static bool is_same_str(const char *a, const char *b)
 {
 	return a && b && strcmp(a, b) == 0;
@@ -67,8 +64,8 @@ static bool is_same_etag(const char *a, const char *b)
 
 bool fetch_url_is_good(const struct fetch_file *file, const char *etag)
 {
-	for (size_t i = 0; i < array_n(file->good); i++) {
-		if (file->good[i] && is_same_etag(file->good[i], etag))
+	for (size_t i = 0; i < URLS_TAGS; i++) {
+		if (file->known.tags[i] && is_same_etag(file->known.tags[i], etag))
 			return true;
 	}
 	return false;
@@ -83,24 +80,30 @@ void fetch_url_add_good(struct fetch_file *file, const char *etag)
 	copy = strdup(etag);
 	if (!copy)
 		return; /* costs a question */
-	free(file->good[file->good_at]);
-	file->good[file->good_at] = copy;
-	file->good_at = (file->good_at + 1) % array_n(file->good);
+	free(file->known.tags[file->tag_at]);
+	file->known.tags[file->tag_at] = copy;
+	file->tag_at = (file->tag_at + 1) % URLS_TAGS;
 }
 
 void fetch_url_forget(struct fetch_file *file)
 {
-	if (file->url)
-		explicit_bzero(file->url, strlen(file->url));
-	free(file->url);
-	file->url = NULL;
+	if (file->known.url)
+		explicit_bzero(file->known.url, strlen(file->known.url));
+	free(file->known.url);
+	file->known.url = NULL;
+}
+
+void fetch_url_keep(struct fetch_file *file)
+{
+	if (file->known.url && file->dead == 0)
+		urls_put(file->fetch->urls, file->version.cid, &file->known);
 }
 
 static void keep_url(struct fetch_file *file, const char *url)
 {
 	fetch_url_forget(file);
-	file->url = strdup(url);
-	file->url_ms = clock_mono_ms();
+	file->known.url = strdup(url);
+	file->known.since_ms = clock_mono_ms();
 }
 
 static void kick(struct fetch_file *file)
@@ -137,11 +140,25 @@ static void on_url(void *arg, const struct graph_result *result, const struct it
 	kick(file);
 }
 
+/* Does anybody wait who is not fetching for later? */
+static enum http_priority priority_of(struct fetch_file *file)
+{
+	enum http_priority priority = HTTP_PREFETCH;
+
+	mutex_lock(&file->fetch->lock);
+	list_for_each (&file->waits, pos) {
+		if (!container_of(pos, struct fetch_wait, node)->read->stream->is_background)
+			priority = HTTP_PERSON;
+	}
+	mutex_unlock(&file->fetch->lock);
+	return priority;
+}
+
 static void ask_url(struct fetch_file *file)
 {
 	struct fetch *fetch = file->fetch;
 	int r = fetch->source.get_url(fetch->source.arg, file->version.drive_id, file->version.id,
-				      on_url, file, &file->info_call);
+				      priority_of(file), on_url, file, &file->info_call);
 
 	if (r < 0)
 		fetch_pump_failed(file, r);
@@ -164,7 +181,7 @@ static void on_info(void *arg, const struct graph_result *result, const struct i
 		release_asked(file);
 		if (item->download_url)
 			keep_url(file, item->download_url);
-		else if (!file->url)
+		else if (!file->known.url)
 			ask_url(file);
 	}
 	kick(file);
@@ -183,14 +200,21 @@ void fetch_url_ask(struct fetch_file *file)
 		seg->is_asked = seg->has_head;
 	}
 	r = fetch->source.get_info(fetch->source.arg, file->version.drive_id, file->version.id,
-				   on_info, file, &file->info_call);
+				   priority_of(file), on_info, file, &file->info_call);
 	if (r < 0)
 		fetch_pump_failed(file, r);
 }
 
 bool fetch_url_ready(struct fetch_file *file)
 {
-	if (file->url && clock_mono_ms() - file->url_ms < URL_MS)
+	uint64_t now_ms = clock_mono_ms();
+
+	if (!file->known.url && !file->is_looked_up && !file->info_call) {
+		file->is_looked_up = true;
+		if (urls_take(file->fetch->urls, file->version.cid, now_ms, &file->known) == 0)
+			return true;
+	}
+	if (file->known.url && now_ms - file->known.since_ms < URLS_LIFE_MS)
 		return true;
 	fetch_url_ask(file);
 	return false;

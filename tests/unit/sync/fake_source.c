@@ -153,35 +153,39 @@ static struct graph_call *new_call(struct fake_source *fake)
 	return call;
 }
 
-static int get_item(struct fake_source *fake, bool is_url, graph_item_fn fn, void *arg,
-		    struct graph_call **ret)
+static int get_item(struct fake_source *fake, bool is_url, enum http_priority priority,
+		    graph_item_fn fn, void *arg, struct graph_call **ret)
 {
 	struct graph_call *call = new_call(fake);
 
+	fake->later_n += priority != HTTP_PERSON;
 	call->fn = fn;
 	call->arg = arg;
 	call->is_url = is_url;
-	loop_post(fake->loop, &call->turn, answer_item, call);
+	if (fake->is_holding_items)
+		list_add_tail(&fake->held_items, &call->node);
+	else
+		loop_post(fake->loop, &call->turn, answer_item, call);
 	*ret = call;
 	return 0;
 }
 
-static int get_info(void *arg, const char *drive_id, const char *id, graph_item_fn fn, void *fn_arg,
-		    struct graph_call **ret)
+static int get_info(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		    graph_item_fn fn, void *fn_arg, struct graph_call **ret)
 {
 	struct fake_source *fake = arg;
 
 	fake->infos_n++;
-	return get_item(fake, false, fn, fn_arg, ret);
+	return get_item(fake, false, priority, fn, fn_arg, ret);
 }
 
-static int get_url(void *arg, const char *drive_id, const char *id, graph_item_fn fn, void *fn_arg,
-		   struct graph_call **ret)
+static int get_url(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		   graph_item_fn fn, void *fn_arg, struct graph_call **ret)
 {
 	struct fake_source *fake = arg;
 
 	fake->urls_n++;
-	return get_item(fake, true, fn, fn_arg, ret);
+	return get_item(fake, true, priority, fn, fn_arg, ret);
 }
 
 static int get_content(void *arg, const struct graph_content *spec, struct graph_call **ret)
@@ -190,6 +194,7 @@ static int get_content(void *arg, const struct graph_content *spec, struct graph
 	struct graph_call *call = new_call(fake);
 
 	fake->contents_n++;
+	fake->later_n += spec->priority != HTTP_PERSON;
 	call->spec = *spec;
 	if (fake->is_holding)
 		list_add_tail(&fake->held, &call->node);
@@ -230,6 +235,17 @@ void fake_release(struct fake_source *fake)
 
 		list_del(pos);
 		loop_post(fake->loop, &call->turn, answer_content, call);
+	}
+}
+
+void fake_release_items(struct fake_source *fake)
+{
+	fake->is_holding_items = false;
+	list_for_each_safe (&fake->held_items, pos) {
+		struct graph_call *call = container_of(pos, struct graph_call, node);
+
+		list_del(pos);
+		loop_post(fake->loop, &call->turn, answer_item, call);
 	}
 }
 
@@ -278,6 +294,7 @@ void fake_init(struct fake_source *fake, uint64_t size)
 {
 	*fake = (struct fake_source){ .size = size };
 	list_init(&fake->held);
+	list_init(&fake->held_items);
 	fake_change(fake);
 	if (loop_new(&fake->loop) < 0)
 		abort();

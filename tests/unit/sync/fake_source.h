@@ -29,12 +29,14 @@ struct fake_source {
 	unsigned info_errors_n, content_errors_n;
 	unsigned truncate_n; /* end after truncate_at bytes */
 	uint64_t truncate_at;
-	unsigned damage_n; /* one byte is wrong */
-	bool is_holding;   /* requests for content get no answer until fake_release() */
-	bool has_no_url;   /* the item comes without its URL */
+	unsigned damage_n;     /* one byte is wrong */
+	bool is_holding;       /* requests for content get no answer until fake_release() */
+	bool is_holding_items; /* the same for the item, until fake_release_items() */
+	bool has_no_url;       /* the item comes without its URL */
 
 	atomic_uint infos_n, urls_n, contents_n, cancelled_n; /* any thread */
-	struct list held;
+	atomic_uint later_n; /* requests that were not a person's */
+	struct list held, held_items;
 };
 
 /* Makes a loop; fake_start() runs it on a thread of its own. */
@@ -47,7 +49,8 @@ struct fetch_source fake_ops(struct fake_source *fake);
 
 /* Runs fn on the loop thread and waits for it. */
 void fake_do(struct fake_source *fake, void (*fn)(struct fake_source *fake));
-void fake_release(struct fake_source *fake); /* by fake_do() */
+void fake_release(struct fake_source *fake); /* by fake_do(), as the next */
+void fake_release_items(struct fake_source *fake);
 /* Another content of the same size, as if somebody had written it. By fake_do(). */
 void fake_change(struct fake_source *fake);
 

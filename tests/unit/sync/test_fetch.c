@@ -204,6 +204,16 @@ static void hold(struct fake_source *fake)
 	fake->is_holding = true;
 }
 
+static void hold_items(struct fake_source *fake)
+{
+	fake->is_holding_items = true;
+}
+
+static void drop_etags(struct fake_source *fake)
+{
+	strcpy(fake->content_etag, "-");
+}
+
 /* --- tests --- */
 
 static void test_bytes_come_and_stay(void **state)
@@ -266,39 +276,224 @@ static void test_sequential_reader_is_ahead(void **state)
 	for (uint64_t off = 0; off < size; off += 128 * 1024)
 		assert_true(read_some(env->stream, 1, off, 128 * 1024) > 0);
 	eventually(stats(env).in_flight_n == 0);
-	assert_true(env->fake.contents_n < 20);
+	assert_true(env->fake.contents_n <= 26); /* a MiB each, at least */
 	assert_int_equal(stats(env).fetched_bytes, size);
 }
 
+/* Reads in a row until the service, which says nothing more, is waited for. */
+static void read_until_held(struct env *env, struct one *one)
+{
+	uint64_t off = 0;
+
+	for (; off < 16 * MIB; off += MIB)
+		assert_int_equal(read_some(env->stream, 1, off, MIB), MIB);
+	eventually(stats(env).in_flight_n == 0);
+	fake_do(&env->fake, hold);
+	for (;; off += MIB) {
+		start(one, env->stream, off, MIB);
+		if (one->parked)
+			return;
+		assert_int_equal(one->got, MIB);
+		finish(one);
+	}
+}
+
+/* As many requests side by side as connections are used, the rest when one ends. */
+static void test_read_ahead_is_parallel_and_bounded(void **state)
+{
+	struct env *env = *state;
+	struct one one;
+
+	begin_open(env, 400 * MIB);
+	read_until_held(env, &one);
+	/* The one that the reader waits for may be a request of his own. */
+	eventually(stats(env).in_flight_n == FETCH_AHEAD_REQUESTS);
+	assert_in_range(stats(env).ahead_n, FETCH_AHEAD_REQUESTS - 1, FETCH_AHEAD_REQUESTS);
+	fake_do(&env->fake, fake_release);
+	wait_for(&one);
+	assert_int_equal(one.got, MIB);
+	finish(&one);
+	eventually(stats(env).in_flight_n == 0);
+	assert_int_equal(stats(env).ahead_n, 0);
+}
+
+static void test_seek_cancels_read_ahead(void **state)
+{
+	struct env *env = *state;
+	struct one one, far;
+
+	begin_open(env, 400 * MIB);
+	read_until_held(env, &one);
+	eventually(stats(env).in_flight_n == FETCH_AHEAD_REQUESTS);
+	assert_true(fetch_cancel(&one.read));
+	finish(&one);
+	start(&far, env->stream, 390 * MIB, 4096);
+	eventually(stats(env).ahead_n == 0 && stats(env).in_flight_n == 1);
+	assert_true(env->fake.cancelled_n >= FETCH_AHEAD_REQUESTS);
+	fake_do(&env->fake, fake_release);
+	wait_for(&far);
+	assert_int_equal(far.got, 4096);
+	finish(&far);
+}
+
+static void test_random_reads_fetch_a_block_each(void **state)
+{
+	enum { N = 40 };
+	struct env *env = *state;
+
+	begin_open(env, 1024 * MIB);
+	/* Each two MiB and more from all others, in no stride. */
+	for (uint64_t i = 0; i < N; i++)
+		assert_int_equal(read_some(env->stream, 1, (i * i * 37 % 101 * 10 + 5) * MIB, 4096),
+				 4096);
+	eventually(stats(env).in_flight_n == 0);
+	assert_true(stats(env).fetched_bytes <= (uint64_t)N * 64 * 4096);
+	assert_int_equal(env->fake.infos_n, 1);
+}
+
+static void test_strides_are_read_ahead(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 400 * MIB);
+	for (uint64_t i = 0; i < 4; i++)
+		assert_int_equal(read_some(env->stream, 1, (1 + i * 10) * MIB, 4096), 4096);
+	eventually(env->fake.contents_n >= 6 && stats(env).in_flight_n == 0);
+	fake_do(&env->fake, hold);
+	assert_int_equal(read_some(env->stream, 1, 41 * MIB, 4096), 4096);
+	assert_int_equal(read_some(env->stream, 1, 51 * MIB, 4096), 4096);
+	fake_do(&env->fake, fake_release);
+}
+
+/* What a version in doubt brings stays in memory until the item was asked, which here it is not:
+ * no more than the limit, and a block for each reader. */
 static void test_memory_is_bounded_over_all_files(void **state)
 {
-	enum { N = 12 };
+	enum { N = 12, READS = 2 };
 	struct env *env = *state;
 	struct fetch_file *files[N];
 	struct fetch_stream *streams[N];
-	struct one reads[N][2];
+	struct one reads[N][READS];
+	struct one one;
 
-	begin(env, 64 * MIB, NULL);
-	fake_do(&env->fake, hold);
+	begin_open(env, 64 * MIB);
+	fake_do(&env->fake, drop_etags);
 	for (size_t i = 0; i < N; i++) {
-		files[i] = open_file(env, i + 1);
+		files[i] = open_file(env, i + 2);
 		assert_int_equal(fetch_stream_new(files[i], &streams[i]), 0);
-		for (size_t j = 0; j < 2; j++)
-			start(&reads[i][j], streams[i], j * 16 * MIB, 4 * MIB);
+		/* Brings the URL, and the item is not asked again for this one. */
+		assert_int_equal(read_some(streams[i], 1, 60 * MIB, 100), 100);
 	}
-	eventually(stats(env).memory_blocks >= FETCH_MEMORY_BLOCKS - 32);
-	assert_true(stats(env).memory_blocks <= FETCH_MEMORY_BLOCKS);
-	fake_do(&env->fake, fake_release);
+	fake_do(&env->fake, hold_items);
 	for (size_t i = 0; i < N; i++) {
-		for (size_t j = 0; j < 2; j++) {
+		for (size_t j = 0; j < READS; j++)
+			start(&reads[i][j], streams[i], j * 16 * MIB, 8 * MIB);
+	}
+	eventually(stats(env).memory_blocks >= FETCH_MEMORY_BLOCKS);
+	usleep(100000); /* what is wrong would show now; what is right does not depend on it */
+	assert_in_range(stats(env).memory_blocks, FETCH_MEMORY_BLOCKS,
+			FETCH_MEMORY_BLOCKS + N * READS);
+	/* One more reader gets its block in spite of that. */
+	start(&one, env->stream, 0, 100);
+	fake_do(&env->fake, fake_release_items);
+	wait_for(&one);
+	assert_int_equal(one.got, 100);
+	finish(&one);
+	for (size_t i = 0; i < N; i++) {
+		for (size_t j = 0; j < READS; j++) {
 			wait_for(&reads[i][j]);
-			assert_int_equal(reads[i][j].got, 4 * MIB);
-			assert_true(stats(env).memory_blocks <= FETCH_MEMORY_BLOCKS);
+			assert_int_equal(reads[i][j].got, 8 * MIB);
 			finish(&reads[i][j]);
 		}
 		fetch_stream_free(streams[i]);
 		fetch_close(files[i]);
 	}
+	eventually(stats(env).memory_blocks == 0);
+}
+
+static void reopen(struct env *env)
+{
+	fetch_stream_free(env->stream);
+	fetch_close(env->file);
+	eventually(stats(env).files_n == 0);
+	env->file = open_file(env, 1);
+	assert_int_equal(fetch_stream_new(env->file, &env->stream), 0);
+}
+
+static void test_url_serves_the_next_open(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 400 * MIB);
+	assert_int_equal(read_some(env->stream, 1, 100 * MIB, 100), 100);
+	reopen(env);
+	assert_int_equal(read_some(env->stream, 1, 200 * MIB, 100), 100);
+	assert_int_equal(env->fake.infos_n, 1);
+	assert_int_equal(env->fake.contents_n, 2);
+}
+
+static void test_remembered_url_that_ran_out(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 400 * MIB);
+	assert_int_equal(read_some(env->stream, 1, 100 * MIB, 100), 100);
+	reopen(env);
+	/* Nothing is on its way that would read them. */
+	env->fake.content_error = -ESTALE;
+	env->fake.content_errors_n = 1;
+	assert_int_equal(read_some(env->stream, 1, 200 * MIB, 100), 100);
+	assert_int_equal(env->fake.infos_n, 2);
+	/* Refused twice in a row, it is no matter of the URL. */
+	env->fake.content_errors_n = 99;
+	assert_int_equal(read_some(env->stream, 1, 300 * MIB, 100), -EACCES);
+	assert_int_equal(env->fake.infos_n, 3);
+}
+
+/* The URL leads to the item: behind the one that is remembered there is another version. */
+static void test_remembered_url_never_mixes_versions(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 400 * MIB);
+	assert_int_equal(read_some(env->stream, 1, 100 * MIB, 100), 100);
+	reopen(env);
+	fake_do(&env->fake, fake_change);
+	assert_int_equal(read_some(env->stream, 1, 200 * MIB, 100), -ESTALE);
+	assert_int_equal(read_some(env->stream, 1, 100 * MIB, 100), 100);
+	assert_int_equal(env->gone_n, 1);
+	reopen(env);
+	/* Nor is it kept after that. */
+	assert_int_equal(read_some(env->stream, 1, 300 * MIB, 100), -ESTALE);
+	assert_int_equal(env->fake.contents_n, 2);
+}
+
+static void test_background_reads_go_last(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 30000);
+	fetch_stream_set_background(env->stream);
+	assert_int_equal(read_some(env->stream, 1, 29999, 1), 1);
+	assert_int_equal(env->fake.later_n, 2); /* the item and its content */
+	assert_int_equal(stats(env).fetched_bytes, 30000);
+}
+
+static void test_try_takes_what_is_cached(void **state)
+{
+	struct env *env = *state;
+	char buf[3000];
+
+	begin_open(env, 30 * BLOCK);
+	assert_int_equal(fetch_try(env->stream, 5 * BLOCK, buf, sizeof(buf)), -EAGAIN);
+	assert_int_equal(read_some(env->stream, 1, 5 * BLOCK, 100), 100);
+	assert_int_equal(fetch_try(env->stream, 5 * BLOCK, buf, sizeof(buf)), sizeof(buf));
+	assert_true(fake_is_right(1, 5 * BLOCK, buf, sizeof(buf)));
+	assert_int_equal(fetch_try(env->stream, 6 * BLOCK - 1000, buf, sizeof(buf)), -EAGAIN);
+	assert_int_equal(fetch_try(env->stream, 30 * BLOCK, buf, sizeof(buf)), 0);
+	assert_int_equal(read_some(env->stream, 1, 30 * BLOCK - 10, 10), 10);
+	assert_int_equal(fetch_try(env->stream, 30 * BLOCK - 10, buf, sizeof(buf)), 10);
+	assert_int_equal(env->fake.contents_n, 2);
 }
 
 static void test_cancelled_read_is_not_answered(void **state)
@@ -432,7 +627,8 @@ static void test_failures_of_content(void **state)
 	for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
 		env->fake.content_error = faults[i].error;
 		env->fake.content_errors_n = faults[i].n;
-		assert_int_equal(read_some(env->stream, 1, (90 - 5 * i) * BLOCK, 100),
+		/* In no stride: nothing is there before it is asked for. */
+		assert_int_equal(read_some(env->stream, 1, (90 - 5 * i - i % 2) * BLOCK, 100),
 				 faults[i].got);
 		env->fake.content_errors_n = 0;
 	}
@@ -662,7 +858,16 @@ int main(void)
 		T(test_empty_file_needs_no_request),
 		T(test_twenty_readers_share_one_request),
 		T(test_sequential_reader_is_ahead),
+		T(test_read_ahead_is_parallel_and_bounded),
+		T(test_seek_cancels_read_ahead),
+		T(test_random_reads_fetch_a_block_each),
+		T(test_strides_are_read_ahead),
 		T(test_memory_is_bounded_over_all_files),
+		T(test_url_serves_the_next_open),
+		T(test_remembered_url_that_ran_out),
+		T(test_remembered_url_never_mixes_versions),
+		T(test_background_reads_go_last),
+		T(test_try_takes_what_is_cached),
 		T(test_cancelled_read_is_not_answered),
 		T(test_every_read_is_answered_or_cancelled_once),
 		T(test_new_version_is_never_mixed_in),
