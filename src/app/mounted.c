@@ -1,7 +1,9 @@
 #define LOG_MODULE "graphfs"
 #include "mounted.h"
 
+#include "ahead.h"
 #include "change.h"
+#include "early.h"
 #include "fetch.h"
 #include "log.h"
 
@@ -173,6 +175,48 @@ static int make_content(struct mounted *m)
 		&m->content);
 }
 
+static int start_early(void *arg, uint64_t ino, void (*done)(void *done_arg), void *done_arg,
+		       void **ret)
+{
+	struct early *early;
+	int r = early_start(arg, ino, done, done_arg, &early);
+
+	if (r == 0)
+		*ret = early;
+	return r;
+}
+
+static bool stop_early(void *job)
+{
+	return early_stop(job);
+}
+
+static void free_early(void *job)
+{
+	early_free(job);
+}
+
+static void on_reader(void *arg, const struct tree_attr *attr, bool is_cached)
+{
+	ahead_note(arg, attr, is_cached);
+}
+
+static int make_ahead(struct mounted *m)
+{
+	int r = ahead_new(m->service.loop, m->tree,
+			  &(struct ahead_source){
+				  .arg = m->content,
+				  .start = start_early,
+				  .stop = stop_early,
+				  .free = free_early,
+			  },
+			  &m->ahead);
+
+	if (r == 0)
+		content_set_reader(m->content, on_reader, m->ahead);
+	return r;
+}
+
 static int make_drive(struct mounted *m)
 {
 	const struct drive_options options = {
@@ -215,6 +259,8 @@ int mounted_open(struct mounted *m, const char *account, const char *drive, int 
 		inodes_set_budget(m->inodes, m->config.known_inodes);
 		r = make_content(m);
 	}
+	if (r == 0)
+		r = make_ahead(m);
 	if (r == 0)
 		r = make_drive(m);
 	if (r < 0)
@@ -263,6 +309,7 @@ void mounted_close(struct mounted *m)
 	}
 	control_free(m->control);
 	drive_free(m->drive);
+	ahead_free(m->ahead);
 	content_free(m->content);
 	lane_free(m->store);
 	m->fs = NULL;

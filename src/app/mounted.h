@@ -27,6 +27,7 @@ struct mounted {
 	struct cache *cache;
 	struct inodes *inodes;
 	struct content *content;
+	struct ahead *ahead;
 	struct drive *drive;
 	struct control *control;
 	_Atomic(struct fs *) fs;

@@ -25,6 +25,7 @@ enum mutex_rank {
 	MUTEX_RANK_NOTIFY,   /* fs/notify: job queue */
 	MUTEX_RANK_LISTING,  /* sync/listing: who waits for a directory */
 	MUTEX_RANK_INODES,   /* sync/inodes: what the kernel holds */
+	MUTEX_RANK_AHEAD,    /* sync/ahead: reads to look at */
 	MUTEX_RANK_CONTENT,  /* sync/content: open versions */
 	MUTEX_RANK_DRIVE,    /* sync/drive: the quota */
 	MUTEX_RANK_FETCH,    /* sync/fetch: blocks in flight and their waiters */

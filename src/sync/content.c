@@ -46,6 +46,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { BUCKETS_N = 1024, KEPT_MAX = 4096, OPEN_TRIES = 4 };
@@ -64,6 +65,8 @@ struct content_handle {
 	struct content *content;
 	struct version *version;
 	struct fetch_stream *stream;
+	atomic_bool was_read;
+	bool is_quiet; /* constant once it reads */
 };
 
 struct content {
@@ -73,6 +76,8 @@ struct content {
 	struct cache *cache;
 	struct fetch *fetch;
 	char *drive_id;
+	content_reader_fn on_reader;
+	void *reader_arg;
 
 	/* Store lane: inodes that the running transaction leaves to a new content. */
 	uint64_t kept[KEPT_MAX];
@@ -300,8 +305,7 @@ static int pin_current(struct content *content, uint64_t ino, struct version **r
 	return CONTENT_WAIT;
 }
 
-int content_open(struct content *content, uint64_t ino, struct content_handle **ret,
-		 bool *ret_keep_cache)
+static int open_handle(struct content *content, uint64_t ino, struct content_handle **ret)
 {
 	struct content_handle *h = calloc(1, sizeof(*h));
 	int r;
@@ -328,9 +332,18 @@ int content_open(struct content *content, uint64_t ino, struct content_handle **
 	mutex_lock(&content->lock);
 	list_add_tail(&h->version->handles, &h->node);
 	mutex_unlock(&content->lock);
-	*ret_keep_cache = !inodes_take_stale(content->inodes, ino);
 	*ret = h;
 	return 0;
+}
+
+int content_open(struct content *content, uint64_t ino, struct content_handle **ret,
+		 bool *ret_keep_cache)
+{
+	int r = open_handle(content, ino, ret);
+
+	if (r == 0)
+		*ret_keep_cache = !inodes_take_stale(content->inodes, ino);
+	return r;
 }
 
 void content_close(struct content_handle *h)
@@ -499,6 +512,50 @@ int content_after_commit(struct content *content, struct change_set **ret_more)
 
 /* --- reads --- */
 
+void content_set_reader(struct content *content, content_reader_fn fn, void *arg)
+{
+	content->on_reader = fn;
+	content->reader_arg = arg;
+}
+
+void content_set_quiet(struct content_handle *h)
+{
+	h->is_quiet = true;
+}
+
+int content_open_early(struct content *content, uint64_t ino, struct content_handle **ret)
+{
+	struct content_handle *h;
+	int r;
+
+	if (!fetch_is_caching(content->fetch))
+		return -ENODEV;
+	r = open_handle(content, ino, &h);
+	if (r != 0)
+		return r;
+	h->is_quiet = true;
+	fetch_stream_set_background(h->stream);
+	*ret = h;
+	return 0;
+}
+
+static void tell_reader(struct content_handle *h, bool is_cached)
+{
+	struct content *content = h->content;
+
+	if (content->on_reader && !h->is_quiet && !atomic_exchange(&h->was_read, true))
+		content->on_reader(content->reader_arg, &h->version->attr, is_cached);
+}
+
+ssize_t content_read_now(struct content_handle *h, uint64_t off, char *buf, size_t len)
+{
+	ssize_t got = fetch_try(h->stream, off, buf, len);
+
+	if (got > 0)
+		tell_reader(h, true);
+	return got;
+}
+
 /* The part of a read that fetching knows; freed by whoever ends the read. */
 struct reading {
 	struct fetch_read fetch;
@@ -539,6 +596,7 @@ ssize_t content_read_start(struct content_read *read, bool *ret_parked)
 	};
 	/* It may be over before the next line is reached. */
 	read->state = reading;
+	tell_reader(read->h, false);
 	r = fetch_start(&reading->fetch, ret_parked);
 	if (*ret_parked)
 		return 0;

@@ -100,7 +100,26 @@ must_check int content_find_attr(struct content *content, uint64_t ino, struct t
  * be asked for each entry of a listing. */
 uint64_t content_cached_bytes(const struct content *content, uint64_t cid);
 
-/* A read; the storage is the caller's until done ran, or cancel returned true. */
+/* Bytes (>= 0, less than len at the end of the file only) when they are at hand, else -EAGAIN, or
+ * -errno when the disk fails. */
+must_check ssize_t content_read_now(struct content_handle *h, uint64_t off, char *buf, size_t len);
+
+/*
+ * Tells of the first read of each handle, so that others may be fetched ahead of the reader
+ * (ahead.h). Any thread; must not block. Before the first open. is_cached: nothing had to wait.
+ */
+typedef void (*content_reader_fn)(void *arg, const struct tree_attr *attr, bool is_cached);
+void content_set_reader(struct content *content, content_reader_fn fn, void *arg);
+/* Before its first read: this is no person who goes through a folder. */
+void content_set_quiet(struct content_handle *h);
+
+/* Opens for a reader who is yet to come: reads go after all that somebody waits for, start nothing
+ * ahead of themselves, and tell nothing of the kernel's pages. As content_open(), and -ENODEV when
+ * nothing can be kept. */
+must_check int content_open_early(struct content *content, uint64_t ino,
+				  struct content_handle **ret);
+
+/* A read that may wait; the storage is the caller's until done ran, or cancel returned true. */
 struct content_read {
 	struct content_handle *h;
 	uint64_t off;
