@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { MAX_BACKGROUND = 64, CONGESTION = 48, IO_MAX = 1024 * 1024 };
+enum { MAX_BACKGROUND = 64, CONGESTION = 48 };
 
 struct fs *ops_fs(fuse_req_t req)
 {
@@ -74,9 +74,9 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 	fs->has_parallel_dirops = conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION;
-	conn->max_write = IO_MAX;
+	conn->max_write = OPS_IO_MAX;
 	/* The mount option says the same; libfuse insists on both. */
-	conn->max_read = IO_MAX;
+	conn->max_read = OPS_IO_MAX;
 	fs->is_ready = true;
 	fs->options.on_ready(fs->options.arg);
 }

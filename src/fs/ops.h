@@ -12,6 +12,9 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+/* Bytes of one read or write that are agreed upon with the kernel. */
+enum { OPS_IO_MAX = 1024 * 1024 };
+
 struct fs {
 	struct fs_options options; /* strings owned */
 	struct park *park;

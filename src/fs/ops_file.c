@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- open --- */
@@ -149,25 +151,49 @@ static void on_read_done(struct content_read *read, ssize_t got)
 	park_unref(&p->parked);
 }
 
-void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+
+static void make_key(void)
 {
-	struct fs *fs = ops_fs(req);
-	struct parked_read *p;
+	if (pthread_key_create(&buffer_key, free) != 0)
+		abort();
+}
+
+/* One for each thread that answers: memory of this size comes from the kernel and goes back there
+ * each time, page by page. NULL: none, or a read of a size that was never agreed upon. */
+static char *thread_buffer(size_t size)
+{
+	char *buf;
+
+	if (size > OPS_IO_MAX)
+		return NULL;
+	(void)pthread_once(&buffer_once, make_key);
+	buf = pthread_getspecific(buffer_key);
+	if (buf)
+		return buf;
+	buf = malloc(OPS_IO_MAX);
+	if (buf && pthread_setspecific(buffer_key, buf) != 0) {
+		free(buf);
+		return NULL;
+	}
+	return buf;
+}
+
+static void park_read(fuse_req_t req, struct fs *fs, struct content_handle *h, size_t size,
+		      off_t off)
+{
+	struct parked_read *p = malloc(sizeof(*p) + size);
 	bool is_parked = false;
 	ssize_t got;
 
-	if (!fi->fh) {
-		fuse_reply_err(req, EBADF);
-		return;
-	}
-	p = malloc(sizeof(*p) + size);
 	if (!p) {
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
 	p->parked = (struct parked){ .req = req, .cancel = cancel_read, .free = free_read };
 	p->read = (struct content_read){
-		.h = (struct content_handle *)(uintptr_t)fi->fh,
+		.h = h,
 		.off = (uint64_t)off,
 		.len = size,
 		.buf = p->data,
@@ -183,4 +209,23 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 	if (park_claim(&p->parked))
 		reply_read(req, p->data, got);
 	park_unref(&p->parked);
+}
+
+void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct content_handle *h = (struct content_handle *)(uintptr_t)fi->fh;
+	struct fs *fs = ops_fs(req);
+	char *buf = thread_buffer(size);
+	ssize_t got = -EAGAIN;
+
+	if (!h) {
+		fuse_reply_err(req, EBADF);
+		return;
+	}
+	if (buf)
+		got = content_read_now(h, (uint64_t)off, buf, size);
+	if (got == -EAGAIN)
+		park_read(req, fs, h, size, off);
+	else
+		reply_read(req, buf, got);
 }
