@@ -152,8 +152,8 @@ static struct graph_call *new_call(struct inner *in, const char *id)
 	return call;
 }
 
-static int get_info(void *arg, const char *drive_id, const char *id, graph_item_fn fn, void *fn_arg,
-		    struct graph_call **ret)
+static int get_info(void *arg, const char *drive_id, const char *id, enum http_priority priority,
+		    graph_item_fn fn, void *fn_arg, struct graph_call **ret)
 {
 	struct inner *in = arg;
 	struct graph_call *call = new_call(in, id + 1);
@@ -667,8 +667,9 @@ static void make_parts(struct inner *in, const struct inner_options *options)
 				     &(struct listing_options){ .progress_ms = 60000 },
 				     &in->listing),
 			 0);
-	tree_set_guard(in->tree, &(struct tree_guard){
-					 .arg = in, .dir_known = dir_known, .file_open = file_open });
+	tree_set_guard(
+		in->tree,
+		&(struct tree_guard){ .arg = in, .dir_known = dir_known, .file_open = file_open });
 }
 
 /* A thread of this process that waits for an answer of this process cannot be killed: when the test
