@@ -82,6 +82,7 @@ struct fetch_file {
 	struct urls_known known; /* tags: of content that is of this version */
 	unsigned tag_at;
 	bool is_looked_up; /* in the table of URLs */
+	bool is_proven;    /* a block came from known.url */
 	uint64_t odd_size; /* what a reply said that differed; 0 none */
 	unsigned fails_n;  /* since the last block */
 	unsigned round;    /* rises with each of them: requests of one round fail together */

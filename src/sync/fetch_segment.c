@@ -291,6 +291,7 @@ static void end_block(struct fetch_segment *seg)
 	seg->filling = NULL;
 	seg->next++;
 	seg->file->fails_n = 0;
+	seg->file->is_proven = true;
 	if (seg->is_certain)
 		push(seg, b);
 	else

@@ -91,11 +91,13 @@ void fetch_url_forget(struct fetch_file *file)
 		explicit_bzero(file->known.url, strlen(file->known.url));
 	free(file->known.url);
 	file->known.url = NULL;
+	file->is_proven = false;
 }
 
 void fetch_url_keep(struct fetch_file *file)
 {
-	if (file->known.url && file->dead == 0)
+	/* One that leads nowhere would be taken again and again. */
+	if (file->known.url && file->is_proven && file->dead == 0)
 		urls_put(file->fetch->urls, file->version.cid, &file->known);
 }
 
@@ -211,8 +213,10 @@ bool fetch_url_ready(struct fetch_file *file)
 
 	if (!file->known.url && !file->is_looked_up && !file->info_call) {
 		file->is_looked_up = true;
-		if (urls_take(file->fetch->urls, file->version.cid, now_ms, &file->known) == 0)
+		if (urls_take(file->fetch->urls, file->version.cid, now_ms, &file->known) == 0) {
+			file->is_proven = true;
 			return true;
+		}
 	}
 	if (file->known.url && now_ms - file->known.since_ms < URLS_LIFE_MS)
 		return true;

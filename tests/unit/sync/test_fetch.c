@@ -450,6 +450,23 @@ static void test_remembered_url_that_ran_out(void **state)
 	assert_int_equal(env->fake.infos_n, 3);
 }
 
+/* A URL that never brought anything is asked for again by the next open. */
+static void test_url_that_leads_nowhere(void **state)
+{
+	struct env *env = *state;
+	unsigned infos;
+
+	begin_open(env, 400 * MIB);
+	env->fake.content_error = -EINVAL;
+	env->fake.content_errors_n = 99;
+	assert_true(read_some(env->stream, 1, 100 * MIB, 100) < 0);
+	infos = env->fake.infos_n;
+	env->fake.content_errors_n = 0;
+	reopen(env);
+	assert_int_equal(read_some(env->stream, 1, 100 * MIB, 100), 100);
+	assert_int_equal(env->fake.infos_n, infos + 1);
+}
+
 /* The URL leads to the item: behind the one that is remembered there is another version. */
 static void test_remembered_url_never_mixes_versions(void **state)
 {
@@ -866,6 +883,7 @@ int main(void)
 		T(test_url_serves_the_next_open),
 		T(test_remembered_url_that_ran_out),
 		T(test_remembered_url_never_mixes_versions),
+		T(test_url_that_leads_nowhere),
 		T(test_background_reads_go_last),
 		T(test_try_takes_what_is_cached),
 		T(test_cancelled_read_is_not_answered),
