@@ -31,8 +31,7 @@ static ssize_t send_reply(int fd, struct iovec *iov, int count, void *userdata)
 	if (!fs->has_parallel_dirops || !patch(iov, count, &init))
 		return writev(fd, iov, count);
 	return writev(fd,
-		      (struct iovec[]){ iov[0],
-					{ .iov_base = &init, .iov_len = iov[1].iov_len } },
+		      (struct iovec[]){ iov[0], { .iov_base = &init, .iov_len = iov[1].iov_len } },
 		      2);
 }
 

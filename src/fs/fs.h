@@ -29,8 +29,8 @@ struct fs_options {
 	struct inodes *inodes;
 	struct content *content;
 	struct listing *listing;
-	const char *mountpoint;   /* absolute */
-	const char *name;         /* in the mount table */
+	const char *mountpoint; /* absolute */
+	const char *name;       /* in the mount table */
 	/* As after "-o"; NULL. With allow_other the kernel checks mode bits (default_permissions);
 	 * else only the owner comes in, whose bits the tree decides. */
 	const char *fuse_options;

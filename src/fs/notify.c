@@ -62,7 +62,7 @@ struct busy {
 
 struct notify {
 	struct notify_options options;
-	struct tell *tell; /* const after notify_start() */
+	struct tell *tell;                /* const after notify_start() */
 	pthread_t threads[WORKERS_N + 1]; /* used by start and stop only */
 	unsigned threads_n;
 
@@ -72,7 +72,7 @@ struct notify {
 	unsigned jobs_n;
 	bool wants_bulk, bulk_running, pages_running, stopping;
 	struct gate gates[GATES_MAX];
-	unsigned gates_lost;      /* parked requests for which no gate was left */
+	unsigned gates_lost;       /* parked requests for which no gate was left */
 	uint64_t pages[PAGES_MAX]; /* inodes whose pages are to be dropped */
 	unsigned pages_n;
 	struct busy busy[BUSY_MAX];

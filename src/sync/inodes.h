@@ -31,8 +31,8 @@ size_t inodes_known_n(struct inodes *inodes);
  * without its inodes ("bare"), and the kernel asks for those that somebody really uses. It keeps
  * such a listing in its cache, so that it would go on asking for each: inodes_note_bare() remembers
  * the directory, and inodes_take_bare() gives up to max of them back when the kernel has forgotten
- * an eighth of the budget; their cached listings are then to be dropped. Of more than a few thousand
- * bare directories the rest is not remembered: that costs requests, nothing else.
+ * an eighth of the budget; their cached listings are then to be dropped. Of more than a few
+ * thousand bare directories the rest is not remembered: that costs requests, nothing else.
  */
 enum { INODES_BUDGET = 500000 };
 /* Before anybody uses it; 0: no inode comes with a listing. */

@@ -61,8 +61,8 @@ static int make_dir(struct inner *in, const char *name, int files_n, int *ret_fi
 
 static void test_budget(void **state)
 {
-	struct inner *in = inner_start(
-		&(struct inner_options){ .umask = 022, .known_inodes = BUDGET });
+	struct inner *in =
+		inner_start(&(struct inner_options){ .umask = 022, .known_inodes = BUDGET });
 	struct inodes *inodes = inner_inodes(in);
 	int small[80], large[300], small_dir, large_dir;
 	uint64_t before;
@@ -286,8 +286,10 @@ static void test_unwritable_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_budget),         cmocka_unit_test(test_blocks),
-		cmocka_unit_test(test_owner_only),     cmocka_unit_test(test_others_by_mode),
+		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_owner_only),
+		cmocka_unit_test(test_others_by_mode),
 		cmocka_unit_test(test_unwritable_folder),
 	};
 

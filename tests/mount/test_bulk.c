@@ -118,7 +118,7 @@ static void look_at_all(struct inner *in, bool is_changed)
 		for (int i = 0; i < FILES_N; i++)
 			for (size_t k = 0; k < 3; k++) {
 				int64_t want = is_changed ? wanted(d, i, kinds[k])
-						: k == 0  ? 10
+					       : k == 0   ? 10
 							  : -1;
 				int64_t got = size_of(inner_path(in, "d%d/%s%d", d, kinds[k], i));
 
@@ -252,7 +252,7 @@ static void test_floods(void **state)
 			assert_int_equal(size_of(inner_path(in, "d%d/f%d", d, i)), 104);
 }
 
-#define both(fn)                                                    \
+#define both(fn)                                                      \
 	cmocka_unit_test_setup_teardown(fn, set_up_epoch, tear_down), \
 		cmocka_unit_test_setup_teardown(fn, set_up_walk, tear_down)
 

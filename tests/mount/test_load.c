@@ -1,7 +1,7 @@
 /*
  * Random changes of every kind, one after the other, while three processes list, stat and read the
- * tree as fast as they can: none of them ever gets an error, every event is there exactly once, with
- * the right name and cookie, and at the end the mount is what the service says.
+ * tree as fast as they can: none of them ever gets an error, every event is there exactly once,
+ * with the right name and cookie, and at the end the mount is what the service says.
  */
 #include "inner.h"
 
@@ -40,7 +40,7 @@ static struct shared {
 	atomic_bool is_over;
 	atomic_uint looks_n, errors_n, stale_n;
 	char path[128], first_error[400];
-} *shared;
+} * shared;
 
 /* What was listed may be gone by the time it is looked at, and so may be the version of a file that
  * was opened, when it is read. A folder that is looked up at its new place while some rename is
@@ -168,9 +168,9 @@ static void create(struct model *m)
 	m->v[at].live = true;
 	m->v[at].is_dir = is_dir;
 	snprintf(m->v[at].name, sizeof(m->v[at].name), "n%d", m->names_n++);
-	m->v[at].item = is_dir ? inner_mkdir(m->in, m->dirs[dir], m->v[at].name)
-			       : inner_create(m->in, m->dirs[dir], m->v[at].name,
-					      (uint64_t)below(m, 100));
+	m->v[at].item =
+		is_dir ? inner_mkdir(m->in, m->dirs[dir], m->v[at].name)
+		       : inner_create(m->in, m->dirs[dir], m->v[at].name, (uint64_t)below(m, 100));
 	expect(m, is_dir ? IN_CREATE | IN_ISDIR : IN_CREATE, dir, m->v[at].name, -1);
 }
 
@@ -320,9 +320,10 @@ static void test_load(void **state)
 	}
 	inner_settle(m->in);
 	fs_get_stats(inner_fs(m->in), &stats, &parked_n);
-	print_message("%d changes, %zu events in %llu ms; %llu fell back; %u looks meanwhile, %u stale\n",
-		      CHANGES_N, m->events_n, (unsigned long long)(harness_now_ms() - start),
-		      (unsigned long long)stats.fallbacks_n, shared->looks_n, shared->stale_n);
+	print_message(
+		"%d changes, %zu events in %llu ms; %llu fell back; %u looks meanwhile, %u stale\n",
+		CHANGES_N, m->events_n, (unsigned long long)(harness_now_ms() - start),
+		(unsigned long long)stats.fallbacks_n, shared->looks_n, shared->stale_n);
 	shared->is_over = true;
 	for (int i = 0; i < READERS_N; i++) {
 		int status;

@@ -320,8 +320,8 @@ static void test_parked_request(void **state)
 	harness_wait_until(waiting_n(in) == 301);
 	inner_wait_parked(in, 1);
 	assert_int_equal(watch_read(&w, 0), 0);
-	/* Somebody else sees them all the same, and what is looked up here and now comes as an event
-	 * later. */
+	/* Somebody else sees them all the same, and what is looked up here and now comes as an
+	 * event later. */
 	assert_true(is_there(in, "waiting/first"));
 	inner_list(in);
 	pthread_join(look.thread, NULL);

@@ -102,13 +102,13 @@ void tell_drop_pages(struct tell *tell, uint64_t ino)
 
 /* --- watching --- */
 
-#define await(cond)                                                            \
-	do {                                                                   \
-		mutex_lock(&lock);                                             \
-		while (!(cond))                                                \
-			if (!mutex_wait_ms(&lock, &changed, PATIENCE_MS))      \
-				fail_msg("never became true: %s", #cond);      \
-		mutex_unlock(&lock);                                           \
+#define await(cond)                                                       \
+	do {                                                              \
+		mutex_lock(&lock);                                        \
+		while (!(cond))                                           \
+			if (!mutex_wait_ms(&lock, &changed, PATIENCE_MS)) \
+				fail_msg("never became true: %s", #cond); \
+		mutex_unlock(&lock);                                      \
 	} while (0)
 
 static bool is_running(const char *name)
@@ -163,9 +163,8 @@ static int set_up(void **state)
 	is_open_gate = fails = holds_all = holds_pages = false;
 	all_n = pages_n = 0;
 	assert_int_equal(inodes_new(&env->inodes), 0);
-	assert_int_equal(notify_new(&(struct notify_options){ .inodes = env->inodes },
-				    &env->notify),
-			 0);
+	assert_int_equal(
+		notify_new(&(struct notify_options){ .inodes = env->inodes }, &env->notify), 0);
 	assert_int_equal(notify_start(env->notify, NULL, 0), 0);
 	*state = env;
 	return 0;

@@ -110,13 +110,11 @@ static void test_budget(void **state)
 	inodes_set_budget(*state, 16);
 	for (uint64_t ino = 10; ino < 26; ino++) {
 		assert_true(inodes_has_room(*state));
-		assert_int_equal(ino % 2 ? inodes_ref_dir(*state, ino)
-					 : inodes_ref_file(*state, ino),
-				 0);
+		assert_int_equal(
+			ino % 2 ? inodes_ref_dir(*state, ino) : inodes_ref_file(*state, ino), 0);
 		/* Known already: no more room is taken. */
-		assert_int_equal(ino % 2 ? inodes_ref_dir(*state, ino)
-					 : inodes_ref_file(*state, ino),
-				 0);
+		assert_int_equal(
+			ino % 2 ? inodes_ref_dir(*state, ino) : inodes_ref_file(*state, ino), 0);
 	}
 	assert_false(inodes_has_room(*state));
 	assert_int_equal(inodes_known_n(*state), 16);
