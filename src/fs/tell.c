@@ -157,10 +157,17 @@ static int replay_content(const struct change *c, int dir)
 	return ftruncate(fd, (off_t)c->attr.size) < 0 ? -errno : 0;
 }
 
+static void look_up(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 static int replay_move(const struct tell *tell, const struct change *c, int dir)
 {
 	auto_close int to = open_dir(tell, c->to_dir_path);
-	auto_close int back = -1;
 
 	if (to < 0)
 		return to;
@@ -168,7 +175,7 @@ static int replay_move(const struct tell *tell, const struct change *c, int dir)
 	 * there. Looking it up moves it back; inside rename(2) that fails with ESTALE, because it
 	 * needs the lock that rename(2) holds. */
 	if (c->attr.kind == TREE_DIR)
-		back = openat(dir, c->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		look_up(dir, c->name);
 	return renameat2(dir, c->name, to, c->to_name, RENAME_NOREPLACE) < 0 ? -errno : 0;
 }
 

@@ -1,27 +1,23 @@
-#include "inner.h"
+#include "inner_parts.h"
 
 #include "cache.h"
 #include "change.h"
 #include "content.h"
-#include "fetch.h"
 #include "inodes.h"
 #include "item.h"
 #include "lane.h"
 #include "listing.h"
 #include "loop.h"
-#include "source.h"
 
 #include <fuse_lowlevel.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,194 +27,7 @@
 
 #include <cmocka.h>
 
-enum { ITEMS_MAX = 16384, PAGE = 1000, PATIENCE_S = 200 };
-
-struct inner_item {
-	bool live, is_dir;
-	int parent, version;
-	char name[64];
-	uint64_t size;
-	int64_t mtime_s;
-};
-
-struct inner {
-	char dir[64], mnt[80];
-	int dir_fd, cache_fd;
-	struct loop *loop;
-	struct lane *lane;
-	struct tree *tree;
-	struct cache *cache;
-	struct inodes *inodes;
-	struct content *content;
-	struct listing *listing;
-	struct fs *fs;
-	pthread_t loop_thread, fs_thread;
-	atomic_bool is_ready;
-
-	pthread_mutex_t lock; /* guards what the loop and the test thread share */
-	struct inner_item items[ITEMS_MAX];
-	graph_page_fn listing_fn; /* a listing that waits */
-	void *listing_arg;
-
-	/* Test thread, handed to the lane. */
-	int items_n;
-	int *changed;
-	size_t changed_n;
-	bool is_batch, is_holding;
-	uint64_t unlisted;
-	struct change_set *held;
-};
-
-/* --- the service --- */
-
-/* This file's own: the source decides what a call is. */
-struct graph_call {
-	struct inner *in;
-	bool is_cancelled;
-	graph_item_fn fn;
-	void *arg;
-	int item;
-	struct graph_content spec;
-	int version;
-};
-
-static char letter_of(int version)
-{
-	return (char)('a' + version % 26);
-}
-
-static struct inner_item get_item(struct inner *in, int at)
-{
-	struct inner_item item;
-
-	pthread_mutex_lock(&in->lock);
-	item = in->items[at];
-	pthread_mutex_unlock(&in->lock);
-	return item;
-}
-
-static void answer_info(void *arg)
-{
-	struct graph_call *call = arg;
-	const struct graph_result result = { .status = 200 };
-	const struct inner_item now = get_item(call->in, call->item);
-	char id[16], tag[32], url[64];
-	struct item item = {
-		.id = id,
-		.etag = tag,
-		.ctag = tag,
-		.size = (int64_t)now.size,
-		.mtime_ns = now.mtime_s * 1000000000,
-		.kind = ITEM_FILE,
-		.download_url = url,
-	};
-
-	snprintf(id, sizeof(id), "I%d", call->item);
-	snprintf(tag, sizeof(tag), "\"%d-%d\"", call->item, now.version);
-	snprintf(url, sizeof(url), "https://content.test/%d", call->item);
-	if (!call->is_cancelled)
-		call->fn(call->arg, &result, &item);
-	free(call);
-}
-
-static void answer_content(void *arg)
-{
-	struct graph_call *call = arg;
-	const struct graph_content *spec = &call->spec;
-	const struct inner_item now = get_item(call->in, call->item);
-	char *data = malloc(spec->len + 1), tag[32];
-	int r;
-
-	assert_non_null(data);
-	snprintf(tag, sizeof(tag), "\"%d-%d\"", call->item, now.version);
-	memset(data, letter_of(now.version), spec->len);
-	if (!call->is_cancelled) {
-		r = spec->on_head(spec->arg, now.size, tag);
-		if (r == 0)
-			r = spec->on_data(spec->arg, data, spec->len);
-		spec->on_done(spec->arg, r < 0 ? r : 0);
-	}
-	free(data);
-	free(call);
-}
-
-static struct graph_call *new_call(struct inner *in, const char *id)
-{
-	struct graph_call *call = calloc(1, sizeof(*call));
-
-	assert_non_null(call);
-	call->in = in;
-	call->item = atoi(id);
-	return call;
-}
-
-static int get_info(void *arg, const char *drive_id, const char *id, enum http_priority priority,
-		    graph_item_fn fn, void *fn_arg, struct graph_call **ret)
-{
-	struct inner *in = arg;
-	struct graph_call *call = new_call(in, id + 1);
-
-	call->fn = fn;
-	call->arg = fn_arg;
-	*ret = call;
-	return loop_post_new(in->loop, answer_info, call);
-}
-
-static int get_content(void *arg, const struct graph_content *spec, struct graph_call **ret)
-{
-	struct inner *in = arg;
-	struct graph_call *call = new_call(in, strrchr(spec->url, '/') + 1);
-
-	call->spec = *spec;
-	*ret = call;
-	return loop_post_new(in->loop, answer_content, call);
-}
-
-static void cancel(void *arg, struct graph_call *call)
-{
-	call->is_cancelled = true;
-}
-
-static int get_children(void *arg, const char *id, const char *link, enum http_priority priority,
-			graph_page_fn fn, void *fn_arg, struct graph_call **ret)
-{
-	struct inner *in = arg;
-
-	pthread_mutex_lock(&in->lock);
-	in->listing_fn = fn;
-	in->listing_arg = fn_arg;
-	pthread_mutex_unlock(&in->lock);
-	*ret = (struct graph_call *)in;
-	return 0;
-}
-
-static void cancel_children(struct graph_call *call)
-{
-	struct inner *in = (struct inner *)call;
-
-	pthread_mutex_lock(&in->lock);
-	in->listing_fn = NULL;
-	pthread_mutex_unlock(&in->lock);
-}
-
-static void fail_listing(void *arg)
-{
-	struct inner *in = arg;
-	const struct graph_result result = { .error = -EIO, .text = "refused" };
-	graph_page_fn fn;
-
-	pthread_mutex_lock(&in->lock);
-	fn = in->listing_fn;
-	in->listing_fn = NULL;
-	pthread_mutex_unlock(&in->lock);
-	if (fn)
-		fn(in->listing_arg, &result, NULL);
-}
-
-void inner_list(struct inner *in)
-{
-	assert_int_equal(loop_post_new(in->loop, fail_listing, in), 0);
-}
+enum { PAGE = 1000, PATIENCE_S = 200 };
 
 /* --- commits --- */
 
@@ -344,7 +153,7 @@ static void apply(struct inner *in)
 
 static void note_changed(struct inner *in, int item)
 {
-	assert_true(in->changed_n < ITEMS_MAX);
+	assert_true(in->changed_n < INNER_ITEMS_MAX);
 	in->changed[in->changed_n++] = item;
 	if (!in->is_batch)
 		on_lane(in, apply);
@@ -385,7 +194,7 @@ static int add_item(struct inner *in, int parent, const char *name, bool is_dir,
 {
 	int at = in->items_n++;
 
-	assert_true(at < ITEMS_MAX);
+	assert_true(at < INNER_ITEMS_MAX);
 	pthread_mutex_lock(&in->lock);
 	in->items[at] = (struct inner_item){
 		.live = true,
@@ -446,7 +255,7 @@ void inner_delete(struct inner *in, int item)
 
 char inner_letter(struct inner *in, int item)
 {
-	return letter_of(in->items[item].version);
+	return inner_letter_of(in->items[item].version);
 }
 
 uint64_t inner_ino(struct inner *in, int item)
@@ -507,7 +316,7 @@ static bool is_blocked(void)
 		if (f && fgets(line, sizeof(line), f))
 			blocked = strstr(line, "(notify) D ") != NULL;
 		if (f)
-			fclose(f);
+			(void)fclose(f);
 	}
 	closedir(d);
 	return blocked;
@@ -631,18 +440,8 @@ static void *run_fs(void *arg)
 
 static void make_parts(struct inner *in, const struct inner_options *options)
 {
-	const struct fetch_source fetch = {
-		.arg = in,
-		.get_info = get_info,
-		.get_url = get_info,
-		.get_content = get_content,
-		.cancel = cancel,
-	};
-	const struct source source = {
-		.arg = in,
-		.get_children = get_children,
-		.cancel = cancel_children,
-	};
+	const struct fetch_source fetch = inner_fetch_source(in);
+	const struct source source = inner_source(in);
 
 	assert_int_equal(loop_new(&in->loop), 0);
 	assert_int_equal(lane_new(in->loop, "store", 1, &in->lane), 0);
@@ -678,10 +477,10 @@ static char force_path[80];
 
 static void on_end(int number)
 {
-	umount2(force_path, MNT_FORCE);
-	umount2(force_path, MNT_DETACH);
-	signal(number, SIG_DFL);
-	raise(number);
+	(void)umount2(force_path, MNT_FORCE); /* a system call: NOLINT(bugprone-signal-handler) */
+	(void)umount2(force_path, MNT_DETACH);
+	(void)signal(number, SIG_DFL);
+	(void)raise(number);
 }
 
 static void guard(struct inner *in)
@@ -690,7 +489,7 @@ static void guard(struct inner *in)
 
 	snprintf(force_path, sizeof(force_path), "%s", in->mnt);
 	for (size_t i = 0; i < array_n(signals); i++)
-		signal(signals[i], on_end);
+		(void)signal(signals[i], on_end);
 	alarm(PATIENCE_S);
 }
 
@@ -702,7 +501,7 @@ struct inner *inner_start(const struct inner_options *options)
 	sem_init(&reply_held, 0, 0);
 	sem_init(&reply_let, 0, 0);
 	pthread_mutex_init(&in->lock, NULL);
-	in->changed = calloc(ITEMS_MAX, sizeof(*in->changed));
+	in->changed = calloc(INNER_ITEMS_MAX, sizeof(*in->changed));
 	snprintf(in->dir, sizeof(in->dir), "/tmp/graphfs-inner.XXXXXX");
 	assert_non_null(mkdtemp(in->dir));
 	assert_int_equal(chmod(in->dir, 0755), 0);
@@ -762,7 +561,7 @@ void inner_stop(struct inner *in)
 	loop_free(in->loop);
 	close(in->cache_fd);
 	close(in->dir_fd);
-	umount2(in->mnt, MNT_DETACH);
+	(void)umount2(in->mnt, MNT_DETACH);
 	snprintf(command, sizeof(command), "rm -rf --one-file-system %s", in->dir);
 	assert_int_equal(system(command), 0);
 	pthread_mutex_destroy(&in->lock);
@@ -794,7 +593,7 @@ const char *inner_path(struct inner *in, const char *fmt, ...)
 	int n = snprintf(path, sizeof(paths[0]), "%s/", in->mnt);
 
 	va_start(ap, fmt);
-	vsnprintf(path + n, sizeof(paths[0]) - (size_t)n, fmt, ap);
+	(void)vsnprintf(path + n, sizeof(paths[0]) - (size_t)n, fmt, ap);
 	va_end(ap);
 	return path;
 }
