@@ -505,7 +505,7 @@ struct inner *inner_start(const struct inner_options *options)
 	snprintf(in->dir, sizeof(in->dir), "/tmp/graphfs-inner.XXXXXX");
 	assert_non_null(mkdtemp(in->dir));
 	assert_int_equal(chmod(in->dir, 0755), 0);
-	snprintf(in->mnt, sizeof(in->mnt), "%s/mnt", in->dir);
+	strcat(strcpy(in->mnt, in->dir), "/mnt");
 	in->dir_fd = open(in->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_int_equal(mkdirat(in->dir_fd, "mnt", 0755), 0);
 	assert_int_equal(mkdirat(in->dir_fd, "cache", 0700), 0);
