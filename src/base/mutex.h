@@ -30,6 +30,7 @@ enum mutex_rank {
 	MUTEX_RANK_DRIVE,    /* sync/drive: the quota */
 	MUTEX_RANK_FETCH,    /* sync/fetch: blocks in flight and their waiters */
 	MUTEX_RANK_CACHE,    /* store/cache: open content files */
+	MUTEX_RANK_CACHE_DB, /* store/cache_db: connections */
 	MUTEX_RANK_TREE,     /* store/tree: reader pool */
 	MUTEX_RANK_LANE,     /* loop/lane: job queue */
 	MUTEX_RANK_RESOLVE,  /* net/resolve: does anybody still want the answer */

@@ -1,18 +1,23 @@
 /*
- * The index of contents, their life in memory, and eviction. An entry stands for a content whether
- * it is open or not; while it is loaded from disk or removed from it, it is busy, and whoever
- * wants it waits for that (local disk, a few system calls).
+ * Contents in memory and their life: an entry stands for a content that is open, or that is being
+ * loaded, closed or removed. Then it is busy, and whoever wants it waits for that (local disk, a
+ * few system calls).
  */
 #define LOG_MODULE "cache"
 #include "cache_file.h"
 
+#include "cache_db.h"
 #include "cache_disk.h"
+#include "clock.h"
 #include "log.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* An age of use ends when such a part of the budget was written. */
+enum { AGE_PART = 32, RECOUNT_ROWS = 64 };
 
 static struct cache_blocks *new_blocks(uint64_t size)
 {
@@ -26,12 +31,13 @@ static struct cache_blocks *new_blocks(uint64_t size)
 	return b;
 }
 
-/* --- index --- */
+/* --- entries --- */
 
 static struct list *bucket_of(struct cache *cache, uint64_t cid)
 {
-	return &cache->buckets[(cid * UINT64_C(0x9e3779b97f4a7c15)) >> 51];
+	return &cache->buckets[(cid * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
 }
+_Static_assert(CACHE_BUCKETS_N == 1 << (64 - 54), "bucket_of() knows it");
 
 static struct cache_entry *find(struct cache *cache, uint64_t cid) REQUIRES(&cache->lock)
 {
@@ -44,6 +50,7 @@ static struct cache_entry *find(struct cache *cache, uint64_t cid) REQUIRES(&cac
 	return NULL;
 }
 
+/* A new one is busy. */
 static struct cache_entry *add(struct cache *cache, uint64_t cid) REQUIRES(&cache->lock)
 {
 	struct cache_entry *e = calloc(1, sizeof(*e));
@@ -51,177 +58,260 @@ static struct cache_entry *add(struct cache *cache, uint64_t cid) REQUIRES(&cach
 	if (!e)
 		return NULL;
 	e->cid = cid;
-	list_init(&e->lru);
+	e->busy = true;
 	list_add_tail(bucket_of(cache, cid), &e->node);
-	cache->files_n++;
+	return e;
+}
+
+struct cache_entry *cache_claim_closed(struct cache *cache, uint64_t cid, uint64_t bytes)
+{
+	struct cache_entry *e = find(cache, cid) ? NULL : add(cache, cid);
+
+	if (e) {
+		e->bytes = e->row_bytes = bytes;
+		e->has_row = true;
+	}
 	return e;
 }
 
 void cache_set_bytes(struct cache *cache, struct cache_entry *e, uint64_t bytes)
 {
+	if (bytes > e->bytes) {
+		cache->age_bytes += bytes - e->bytes;
+		if (cache->age_bytes > cache->budget_bytes / AGE_PART) {
+			cache->age++;
+			cache->age_bytes = 0;
+		}
+	}
 	cache->bytes += bytes - e->bytes;
 	e->bytes = bytes;
 }
 
-static void forget(struct cache *cache, struct cache_entry *e) REQUIRES(&cache->lock)
+void cache_forget(struct cache *cache, struct cache_entry *e)
 {
-	cache_set_bytes(cache, e, 0);
 	list_del(&e->node);
-	list_del(&e->lru);
-	cache->files_n--;
 	pthread_cond_broadcast(&cache->settled);
 	free(e);
 }
 
-bool cache_evict_one(struct cache *cache)
+bool cache_hold(struct cache *cache, uint64_t bytes)
 {
-	struct cache_entry *e = NULL;
+	bool may;
 
 	mutex_lock(&cache->lock);
-	if (!list_empty(&cache->lru)) {
-		e = container_of(cache->lru.next, struct cache_entry, lru);
-		list_del(&e->lru);
-		e->busy = true;
-		cache->evicted_n++;
-		cache_set_bytes(cache, e, 0);
-	}
+	may = cache->held_bytes + bytes <= CACHE_HELD_MAX;
+	if (may)
+		cache->held_bytes += bytes;
 	mutex_unlock(&cache->lock);
-	if (!e)
-		return false;
-	cache_disk_remove(cache->dir_fd, e->cid);
-	mutex_lock(&cache->lock);
-	forget(cache, e);
-	mutex_unlock(&cache->lock);
-	return true;
-}
-
-static bool is_over(struct cache *cache, uint64_t more)
-{
-	bool over;
-
-	mutex_lock(&cache->lock);
-	over = cache->bytes + more > cache->budget_bytes || cache->files_n > CACHE_FILES_MAX;
-	mutex_unlock(&cache->lock);
-	return over;
-}
-
-int cache_make_room(struct cache *cache, uint64_t more)
-{
-	while (is_over(cache, more)) {
-		if (!cache_evict_one(cache))
-			return -EDQUOT;
-	}
-	return 0;
+	return may;
 }
 
 /* --- begin and end --- */
 
-struct found {
-	uint64_t cid, bytes;
-	int64_t used_ns;
-};
-
-struct found_list {
-	struct found *v;
-	size_t n, cap;
-};
-
-static int note_found(void *arg, uint64_t cid, uint64_t bytes, int64_t used_ns)
+int cache_note(struct cache *cache, int r)
 {
-	struct found_list *list = arg;
-
-	if (list->n == list->cap) {
-		size_t cap = list->cap ? list->cap * 2 : 256;
-		struct found *v = realloc(list->v, cap * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		list->v = v;
-		list->cap = cap;
+	if (r == -EUCLEAN && !atomic_exchange(&cache->is_damaged, true)) {
+		log_error("the index of cached contents is damaged: nothing is cached, and the "
+			  "next start throws the cache away");
+		cache_disk_distrust(cache->dir_fd);
 	}
-	list->v[list->n++] = (struct found){ cid, bytes, used_ns };
+	return r;
+}
+
+/* What a killed process was writing: its map says how much is there. */
+static int recount(struct cache *cache, struct cache_db *db)
+{
+	struct cache_row rows[RECOUNT_ROWS];
+	size_t n;
+	int r;
+
+	do {
+		n = 0;
+		r = cache_db_begin(db);
+		if (r < 0)
+			return r;
+		r = cache_db_list_dirty(db, rows, RECOUNT_ROWS, &n);
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			rows[i].is_dirty = false;
+			rows[i].bytes = cache_disk_count(cache->dir_fd, rows[i].cid);
+			if (rows[i].bytes > 0) {
+				r = cache_db_put(db, &rows[i], NULL);
+				continue;
+			}
+			cache_disk_remove(cache->dir_fd, rows[i].cid);
+			r = cache_db_remove(db, rows[i].cid);
+		}
+		r = cache_db_end(db, r);
+	} while (r == 0 && n > 0);
+	return r;
+}
+
+static int open_db(struct cache *cache, struct cache_db **ret)
+{
+	struct cache_db *db = NULL;
+	int r = cache_db_open(cache->dir_fd, &db);
+
+	if (r == -EUCLEAN || r == -EPROTO || r == -ELOOP) {
+		log_warn("the index of cached contents cannot be used: all are thrown away");
+		r = cache_disk_discard(cache->dir_fd);
+		if (r == 0)
+			r = cache_db_open(cache->dir_fd, &db);
+	}
+	if (r == 0)
+		r = recount(cache, db);
+	if (r < 0) {
+		cache_db_close(db);
+		return r;
+	}
+	*ret = db;
 	return 0;
 }
 
-static int by_use(const void *a, const void *b)
+static int begin(struct cache *cache)
 {
-	const struct found *x = a, *y = b;
+	struct cache_db_total total = { 0 };
+	struct cache_db *db = NULL;
+	int r = cache_disk_begin(cache->dir_fd, cache->epoch);
 
-	return x->used_ns < y->used_ns ? -1 : x->used_ns > y->used_ns;
+	if (r < 0)
+		return r;
+	r = open_db(cache, &db);
+	if (r == 0)
+		r = cache_db_get_total(db, &total);
+	if (r < 0) {
+		if (r == -EUCLEAN)
+			cache_disk_distrust(cache->dir_fd);
+		cache_db_close(db);
+		cache_disk_end(cache->dir_fd);
+		return r;
+	}
+	atomic_store(&cache->db, db);
+	mutex_lock(&cache->lock);
+	cache->bytes += total.bytes;
+	cache->files_n += total.files_n;
+	cache->age = total.used / 2 + 1;
+	cache->has_trash = cache->is_checking = cache->is_learning = true;
+	cache_keep_wake(cache);
+	mutex_unlock(&cache->lock);
+	return 0;
 }
 
-static int load_index(struct cache *cache)
+static int try_again(struct cache *cache)
 {
-	struct found_list list = { 0 };
-	int r = cache_disk_scan(cache->dir_fd, note_found, &list);
+	bool mine;
+	int r = -ENODEV;
 
-	if (list.n > 0)
-		qsort(list.v, list.n, sizeof(*list.v), by_use);
 	mutex_lock(&cache->lock);
-	for (size_t i = 0; r == 0 && i < list.n; i++) {
-		struct cache_entry *e = add(cache, list.v[i].cid);
-
-		if (!e) {
-			r = -ENOMEM;
-			break;
-		}
-		cache_set_bytes(cache, e, list.v[i].bytes);
-		list_add_tail(&cache->lru, &e->lru);
-	}
+	while (cache->is_beginning)
+		mutex_wait(&cache->lock, &cache->settled);
+	mine = !atomic_load(&cache->db) && clock_mono_ms() >= cache->retry_at_ms;
+	cache->is_beginning = mine;
 	mutex_unlock(&cache->lock);
-	free(list.v);
+	if (!mine)
+		return atomic_load(&cache->db) ? 0 : r;
+	r = begin(cache);
+	mutex_lock(&cache->lock);
+	cache->is_beginning = false;
+	cache->retry_at_ms = clock_mono_ms() + CACHE_RETRY_MS;
+	pthread_cond_broadcast(&cache->settled);
+	mutex_unlock(&cache->lock);
 	return r;
+}
+
+int cache_get_db(struct cache *cache, struct cache_db **ret)
+{
+	int r = 0;
+
+	if (atomic_load(&cache->is_damaged))
+		return -EUCLEAN;
+	if (!atomic_load(&cache->db))
+		r = try_again(cache);
+	if (r < 0)
+		return r;
+	*ret = atomic_load(&cache->db);
+	return 0;
+}
+
+static void free_cache(struct cache *cache)
+{
+	pthread_cond_destroy(&cache->settled);
+	pthread_cond_destroy(&cache->work);
+	mutex_fini(&cache->lock);
+	free(cache->epoch);
+	free(cache);
 }
 
 int cache_new(int dir_fd, const char *epoch, uint64_t budget_bytes, struct cache **ret)
 {
-	struct cache *cache;
-	int r = cache_disk_begin(dir_fd, epoch);
+	struct cache *cache = calloc(1, sizeof(*cache));
+	int r;
 
-	if (r < 0)
-		return r;
-	cache = calloc(1, sizeof(*cache));
-	if (!cache) {
-		cache_disk_end(dir_fd);
+	if (!cache)
 		return -ENOMEM;
-	}
 	cache->dir_fd = dir_fd;
 	cache->budget_bytes = budget_bytes;
+	cache->keep_free_bytes = UINT64_MAX;
 	mutex_init(&cache->lock, MUTEX_RANK_CACHE);
 	mutex_cond_init(&cache->settled);
-	list_init(&cache->lru);
+	mutex_cond_init(&cache->work);
+	list_init(&cache->closing);
 	for (size_t i = 0; i < CACHE_BUCKETS_N; i++)
 		list_init(&cache->buckets[i]);
-	r = load_index(cache);
+	cache->epoch = strdup(epoch);
+	r = cache->epoch ? try_again(cache) : -ENOMEM;
+	if (r < 0 && r != -EBUSY && r != -ENOMEM) {
+		log_warn("nothing is cached for now: %s", strerror(-r));
+		r = 0;
+	}
+	if (r == 0)
+		r = cache_keep_start(cache);
 	if (r < 0) {
-		cache_free(cache);
+		cache_db_close(cache->db);
+		if (cache->db)
+			cache_disk_end(dir_fd);
+		free_cache(cache);
 		return r;
 	}
-	(void)cache_make_room(cache, 0);
 	*ret = cache;
 	return 0;
+}
+
+void cache_set_keep_free(struct cache *cache, uint64_t bytes)
+{
+	atomic_store(&cache->keep_free_bytes, bytes);
+}
+
+void cache_set_pinned(struct cache *cache, bool (*is_pinned)(void *arg, uint64_t cid), void *arg)
+{
+	cache->is_pinned = is_pinned;
+	cache->pinned_arg = arg;
 }
 
 void cache_free(struct cache *cache)
 {
 	if (!cache)
 		return;
-	cache_disk_end(cache->dir_fd);
-	for (size_t i = 0; i < CACHE_BUCKETS_N; i++) {
-		list_for_each_safe (&cache->buckets[i], pos)
-			free(container_of(pos, struct cache_entry, node));
+	cache_keep_stop(cache);
+	if (atomic_load(&cache->db)) {
+		cache_db_close(cache->db);
+		cache_disk_end(cache->dir_fd);
 	}
-	pthread_cond_destroy(&cache->settled);
-	mutex_fini(&cache->lock);
-	free(cache);
+	free_cache(cache);
 }
 
 /* --- opening --- */
 
-static void free_file(struct cache_file *file)
+void cache_free_file(struct cache_file *file)
 {
 	struct cache_blocks *b = file->blocks;
+	void *data = file->data;
 
+	if (data) {
+		mutex_lock(&file->cache->lock);
+		file->cache->held_bytes -= b->size;
+		mutex_unlock(&file->cache->lock);
+		free(data);
+	}
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->map_fd >= 0)
@@ -233,6 +323,52 @@ static void free_file(struct cache_file *file)
 		b = old;
 	}
 	free(file);
+}
+
+struct cache_row cache_row_of(struct cache_file *file, bool is_dirty)
+{
+	struct cache *cache = file->cache;
+	struct cache_row row = {
+		.cid = file->cid,
+		.row_size = file->row_size,
+		.size = cache_size(file),
+		.is_file = !cache_is_small(file),
+		.is_dirty = is_dirty,
+	};
+
+	mutex_lock(&cache->lock);
+	row.bytes = file->entry->bytes;
+	row.used = file->is_reused ? CACHE_USED_AGAIN(cache->age) : CACHE_USED_NEW(cache->age);
+	mutex_unlock(&cache->lock);
+	return row;
+}
+
+/* Takes a small content out of its row. */
+static int load_small(struct cache_file *file, const struct cache_row *row, void **data)
+{
+	uint8_t hash[QUICKXOR_BYTES];
+	struct cache_blocks *b;
+	struct quickxor sum;
+
+	if (row->size == 0 || row->size > CACHE_SMALL_BYTES)
+		return -EBADMSG;
+	/* It costs next to nothing here. */
+	if (file->has_hash && row->size == file->row_size) {
+		quickxor_init(&sum);
+		quickxor_add(&sum, 0, *data, row->size);
+		quickxor_finish(&sum, row->size, hash);
+		if (memcmp(hash, file->hash, sizeof(hash)) != 0)
+			return -EBADMSG;
+	}
+	b = new_blocks(row->size);
+	if (!b)
+		return -ENOMEM;
+	free(file->blocks);
+	file->blocks = b;
+	b->have[0] = HAVE | HASHED;
+	if (cache_hold(file->cache, row->size))
+		file->data = take_ptr(data);
+	return 0;
 }
 
 /* Reads the map of a content that is on disk. -EBADMSG: it is not what it should be. */
@@ -249,7 +385,8 @@ static int load_map(struct cache_file *file, int fd, int map_fd)
 		return -errno;
 	if (memcmp(header.magic, CACHE_DISK_MAGIC, sizeof(header.magic)) != 0 ||
 	    header.cid != file->cid || header.row_size != file->row_size ||
-	    header.size > CACHE_SIZE_MAX || (uint64_t)data.st_size != header.size)
+	    header.size > CACHE_SIZE_MAX || header.size <= CACHE_SMALL_BYTES ||
+	    (uint64_t)data.st_size != header.size)
 		return -EBADMSG;
 	b = new_blocks(header.size);
 	if (!b)
@@ -271,27 +408,54 @@ static int load_map(struct cache_file *file, int fd, int map_fd)
 	return 0;
 }
 
-static int load(struct cache_file *file)
+static int load_file(struct cache_file *file)
 {
 	auto_close int fd = -1, map_fd = -1;
-	int dir_fd = file->cache->dir_fd;
-	int r = cache_disk_open(dir_fd, file->cid, &fd, &map_fd);
+	int r = cache_disk_open(file->cache->dir_fd, file->cid, &fd, &map_fd);
 
-	if (r == -ENOENT)
-		return 0;
 	if (r == 0)
 		r = load_map(file, fd, map_fd);
-	if (r == -EBADMSG || r == -ELOOP || r == -EISDIR) {
-		log_warn("cached content %" PRIu64 " is not what its map says: removed", file->cid);
-		cache_disk_remove(dir_fd, file->cid);
-		return 0;
-	}
 	if (r < 0)
-		return r;
-	(void)futimens(map_fd, NULL); /* the order of eviction outlives a restart */
+		return r == -ELOOP || r == -EISDIR ? -EBADMSG : r;
 	file->fd = take_fd(&fd);
 	file->map_fd = take_fd(&map_fd);
 	return 0;
+}
+
+/* The row is worth nothing, nor is what it stands for. */
+static int remove_row(struct cache_file *file, struct cache_db *db)
+{
+	int r = cache_db_begin(db);
+
+	if (r < 0)
+		return r;
+	cache_disk_remove(file->cache->dir_fd, file->cid);
+	return cache_db_end(db, cache_db_remove(db, file->cid));
+}
+
+/* What the index and the disk have of the content. ret_bytes: as the row has it. -ENOENT none. */
+static int load(struct cache_file *file, struct cache_row *ret)
+{
+	struct cache_db *db = atomic_load(&file->cache->db);
+	auto_free void *data = NULL;
+	int r;
+
+	if (!db || atomic_load(&file->cache->is_damaged))
+		return -ENOENT;
+	r = cache_note(file->cache, cache_db_find(db, file->cid, ret, &data));
+	if (r < 0)
+		return r == -EUCLEAN ? -ENOENT : r;
+	if (ret->row_size != file->row_size)
+		r = -EBADMSG;
+	else
+		r = ret->is_file ? load_file(file) : load_small(file, ret, &data);
+	if (r != -EBADMSG && r != -ENOENT)
+		return r;
+	if (r == -EBADMSG)
+		log_warn("cached content %" PRIu64 " is not what the index says: removed",
+			 file->cid);
+	r = cache_note(file->cache, remove_row(file, db));
+	return r < 0 ? r : -EBADMSG;
 }
 
 static struct cache_file *new_file(struct cache *cache, uint64_t cid, uint64_t row_size,
@@ -308,6 +472,7 @@ static struct cache_file *new_file(struct cache *cache, uint64_t cid, uint64_t r
 	if (hash)
 		memcpy(file->hash, hash, sizeof(file->hash));
 	file->fd = file->map_fd = -1;
+	list_init(&file->closing);
 	file->blocks = new_blocks(row_size);
 	quickxor_init(&file->sum);
 	if (!file->blocks) {
@@ -317,109 +482,143 @@ static struct cache_file *new_file(struct cache *cache, uint64_t cid, uint64_t r
 	return file;
 }
 
-/* The entry of cid, not busy: with its file when it is open, else claimed (busy) for the caller
- * to load. NULL: no memory. */
-static struct cache_entry *claim(struct cache *cache, uint64_t cid)
+/* The entry of cid: with its file, or new and the caller's to load. NULL: no memory. */
+static struct cache_entry *claim(struct cache *cache, uint64_t cid, uint64_t row_size,
+				 bool *ret_is_new)
 {
 	struct cache_entry *e;
 
 	mutex_lock(&cache->lock);
-	while ((e = find(cache, cid)) && e->busy)
+	while ((e = find(cache, cid)) && e->busy) {
+		/* Closed, but the keeper has not taken it yet: it is open again. */
+		if (e->file && e->file->row_size == row_size) {
+			list_del(&e->file->closing);
+			cache->closing_n--;
+			e->busy = false;
+			break;
+		}
 		mutex_wait(&cache->lock, &cache->settled);
-	if (!e)
-		e = add(cache, cid);
-	if (e && e->file) {
+	}
+	*ret_is_new = !e;
+	if (e) {
 		e->refs_n++;
-	} else if (e) {
-		list_del(&e->lru);
-		e->busy = true;
+		e->file->is_reused = true;
+	} else {
+		e = add(cache, cid);
 	}
 	mutex_unlock(&cache->lock);
 	return e;
 }
 
-static void count_loaded(struct cache_file *file, uint64_t *ret_bytes)
+static uint64_t count_loaded(struct cache_file *file)
 {
 	struct cache_blocks *b = file->blocks;
+	uint64_t bytes = 0;
 
-	*ret_bytes = 0;
 	file->unwritten_n = b->n;
 	for (uint64_t i = 0; i < b->n; i++) {
 		if (b->have[i] & HAVE) {
-			*ret_bytes += cache_block_len(b, i);
+			bytes += cache_block_len(b, i);
 			file->unwritten_n--;
 		}
 	}
+	return bytes;
+}
+
+/* The order of eviction outlives a restart, but a use is written once in an age at most. */
+static void touch(struct cache *cache, const struct cache_row *row) REQUIRES(&cache->lock)
+{
+	uint64_t used = CACHE_USED_AGAIN(cache->age);
+
+	if (row->used >= used || cache->touched_n == CACHE_TOUCHED_MAX)
+		return;
+	cache->touched[cache->touched_n++] = (struct cache_touch){ row->cid, used };
+	if (cache->touched_n >= CACHE_TOUCHED_MAX / 2)
+		cache_keep_wake(cache);
+}
+
+/* loaded: 0, the row describes the file; -ENOENT, there is no row; -EBADMSG, the row is removed. */
+static void enter(struct cache_entry *e, struct cache_file *file, const struct cache_row *row,
+		  int loaded)
+{
+	struct cache *cache = file->cache;
+
+	mutex_lock(&cache->lock);
+	if (loaded == 0) {
+		e->bytes = e->row_bytes = row->bytes;
+		e->has_row = true;
+		file->is_reused = true;
+		touch(cache, row);
+	} else if (loaded == -EBADMSG) {
+		cache->bytes -= row->bytes;
+		cache->files_n--;
+	}
+	cache_set_bytes(cache, e, count_loaded(file));
+	file->entry = e;
+	e->file = file;
+	e->refs_n = 1;
+	e->busy = false;
+	pthread_cond_broadcast(&cache->settled);
+	mutex_unlock(&cache->lock);
 }
 
 int cache_open(struct cache *cache, uint64_t cid, uint64_t row_size, const uint8_t *hash,
 	       struct cache_file **ret)
 {
+	struct cache_row row = { 0 };
 	struct cache_file *file;
 	struct cache_entry *e;
-	uint64_t bytes;
+	bool is_new;
 	int r;
 
 	if (row_size > CACHE_SIZE_MAX)
 		return -EFBIG;
-	e = claim(cache, cid);
+	e = claim(cache, cid, row_size, &is_new);
 	if (!e)
 		return -ENOMEM;
-	if (!e->busy) {
+	if (!is_new) {
 		*ret = e->file;
 		return 0;
 	}
 	file = new_file(cache, cid, row_size, hash);
-	r = file ? load(file) : -ENOMEM;
-	mutex_lock(&cache->lock);
-	e->busy = false;
-	if (r == 0) {
-		count_loaded(file, &bytes);
-		cache_set_bytes(cache, e, bytes);
-		file->entry = e;
-		e->file = file;
-		e->refs_n = 1;
-		*ret = file;
-	} else if (e->bytes > 0) {
-		list_add_tail(&cache->lru, &e->lru);
-	} else {
-		forget(cache, e);
+	r = file ? load(file, &row) : -ENOMEM;
+	if (r < 0 && r != -ENOENT && r != -EBADMSG) {
+		mutex_lock(&cache->lock);
+		cache_forget(cache, e);
+		mutex_unlock(&cache->lock);
+		if (file)
+			cache_free_file(file);
+		return r;
 	}
-	pthread_cond_broadcast(&cache->settled);
-	mutex_unlock(&cache->lock);
-	if (r < 0 && file)
-		free_file(file);
-	return r;
+	enter(e, file, &row, r);
+	*ret = file;
+	return 0;
 }
 
 void cache_close(struct cache_file *file)
 {
 	struct cache *cache = file->cache;
 	struct cache_entry *e = file->entry;
-	bool is_last, is_empty;
+	bool is_last, is_clean;
 
 	mutex_lock(&cache->lock);
 	is_last = --e->refs_n == 0;
-	is_empty = e->bytes == 0;
-	if (is_last) {
+	is_clean = is_last && !file->is_dirty;
+	if (is_clean) {
 		e->file = NULL;
+		cache_forget(cache, e);
+	} else if (is_last) {
 		e->busy = true;
+		list_add_tail(&cache->closing, &file->closing);
+		cache->closing_n++;
 	}
+	if (is_last && cache->bytes > cache->budget_bytes)
+		cache->is_checking = true;
+	if (!is_clean && is_last)
+		cache_keep_wake(cache);
 	mutex_unlock(&cache->lock);
-	if (!is_last)
-		return;
-	if (is_empty && file->fd >= 0)
-		cache_disk_remove(cache->dir_fd, e->cid);
-	free_file(file);
-	mutex_lock(&cache->lock);
-	e->busy = false;
-	if (is_empty)
-		forget(cache, e);
-	else
-		list_add_tail(&cache->lru, &e->lru);
-	pthread_cond_broadcast(&cache->settled);
-	mutex_unlock(&cache->lock);
-	(void)cache_make_room(cache, 0);
+	if (is_clean)
+		cache_free_file(file);
 }
 
 uint64_t cache_size(const struct cache_file *file)
@@ -441,7 +640,8 @@ int cache_set_size(struct cache_file *file, uint64_t size)
 		return -ENOMEM;
 	b->old = old;
 	mutex_lock(&file->cache->lock);
-	if (file->unwritten_n < old->n || file->fd >= 0 || file->creating || old->old) {
+	if (file->unwritten_n < old->n || file->is_dirty || file->is_preparing || file->fd >= 0 ||
+	    old->old) {
 		r = -EBUSY;
 	} else {
 		file->unwritten_n = b->n;
@@ -456,14 +656,20 @@ int cache_set_size(struct cache_file *file, uint64_t size)
 
 uint64_t cache_bytes(struct cache *cache, uint64_t cid)
 {
+	struct cache_db *db = atomic_load(&cache->db);
 	const struct cache_entry *e;
-	uint64_t bytes;
+	uint64_t bytes = 0;
+	bool is_open;
 
 	mutex_lock(&cache->lock);
 	e = find(cache, cid);
-	bytes = e ? e->bytes : 0;
+	is_open = e && (e->file || e->bytes > 0);
+	if (is_open)
+		bytes = e->bytes;
 	mutex_unlock(&cache->lock);
-	return bytes;
+	if (is_open || !db || atomic_load(&cache->is_damaged))
+		return bytes;
+	return cache_db_get_bytes(db, cid);
 }
 
 void cache_get_stats(struct cache *cache, struct cache_stats *ret)

@@ -7,6 +7,7 @@
 #define LOG_MODULE "cache"
 #include "cache_file.h"
 
+#include "cache_db.h"
 #include "cache_disk.h"
 #include "log.h"
 
@@ -22,6 +23,24 @@ bool cache_has_block(const struct cache_file *file, uint64_t block)
 	       (atomic_load(&file->dropped) & 1) == 0;
 }
 
+static int read_small(struct cache_file *file, uint64_t off, void *buf, size_t len)
+{
+	const char *held = atomic_load(&file->data);
+	auto_free void *found = NULL;
+	struct cache_row row;
+	int r = 0;
+
+	if (off + len > cache_size(file))
+		return -EINVAL;
+	if (!held) {
+		r = cache_db_find(file->cache->db, file->cid, &row, &found);
+		if (r < 0 || !found || row.size != cache_size(file))
+			return r < 0 && r != -ENOENT ? cache_note(file->cache, r) : -EIO;
+	}
+	memcpy(buf, (held ? held : (const char *)found) + off, len);
+	return 0;
+}
+
 int cache_read(struct cache_file *file, uint64_t off, void *buf, size_t len)
 {
 	unsigned before = atomic_load(&file->dropped);
@@ -29,12 +48,16 @@ int cache_read(struct cache_file *file, uint64_t off, void *buf, size_t len)
 
 	if (!cache_has_block(file, off / CACHE_BLOCK_BYTES))
 		return -ENODATA;
+	if (cache_is_small(file))
+		return read_small(file, off, buf, len);
 	r = cache_disk_pread(atomic_load(&file->fd), buf, len, off);
 	/* Dropped meanwhile: these may be holes. */
 	if (r == 0 && ((before & 1) || atomic_load(&file->dropped) != before))
 		return -ENODATA;
 	return r;
 }
+
+/* --- making ready --- */
 
 static int create(struct cache_file *file)
 {
@@ -55,28 +78,60 @@ static int create(struct cache_file *file)
 	return r;
 }
 
-/* Files are made when the first block is written, by one of those who write. */
-static int ensure_created(struct cache_file *file)
+static int put_row(struct cache_file *file, const struct cache_row *row, const void *data)
 {
 	struct cache *cache = file->cache;
-	bool mine;
+	struct cache_db *db;
+	int r = cache_get_db(cache, &db);
+
+	if (r == 0)
+		r = cache_db_begin(db);
+	if (r == 0)
+		r = cache_db_end(db, cache_db_put(db, row, data));
+	if (r < 0)
+		return cache_note(cache, r);
+	mutex_lock(&cache->lock);
+	if (!file->entry->has_row)
+		cache->files_n++;
+	file->entry->has_row = true;
+	file->entry->row_bytes = row->bytes;
+	file->is_dirty = row->is_dirty;
+	mutex_unlock(&cache->lock);
+	return 0;
+}
+
+/*
+ * Before the first block is written: the row says that the file is being written, so that what a
+ * killed process leaves is counted; then the files are made. By one of those who write. The
+ * keeper may be behind with contents that were closed.
+ */
+static int prepare(struct cache_file *file)
+{
+	struct cache *cache = file->cache;
+	struct cache_row row;
+	bool is_ready;
 	int r = 0;
 
 	mutex_lock(&cache->lock);
-	while (file->creating)
+	while (file->is_preparing || (!file->is_dirty && cache->closing_n >= CACHE_CLOSING_MAX))
 		mutex_wait(&cache->lock, &cache->settled);
-	mine = file->fd < 0;
-	file->creating = mine;
+	is_ready = file->is_dirty && file->fd >= 0;
+	file->is_preparing = !is_ready;
 	mutex_unlock(&cache->lock);
-	if (!mine)
+	if (is_ready)
 		return 0;
-	r = create(file);
+	row = cache_row_of(file, true);
+	r = put_row(file, &row, NULL);
+	if (r == 0 && file->fd < 0)
+		r = create(file);
 	mutex_lock(&cache->lock);
-	file->creating = false;
+	file->is_preparing = false;
 	pthread_cond_broadcast(&cache->settled);
 	mutex_unlock(&cache->lock);
 	return r;
 }
+
+/* --- the hash --- */
 
 /* Adds blocks to the sum that an earlier process wrote. */
 static int hash_rest(struct cache_file *file, struct cache_blocks *b, struct quickxor *sum)
@@ -204,17 +259,81 @@ static int write_data(struct cache_file *file, uint64_t block, const void *data,
 	int r = cache_make_room(file->cache, len);
 
 	if (r == 0)
-		r = ensure_created(file);
+		r = prepare(file);
 	if (r == 0)
 		r = cache_disk_pwrite(file->fd, data, len, off);
 	/* The disk is fuller than the budget knows: old contents may help once. */
-	if (r == -ENOSPC && cache_evict_one(file->cache)) {
-		r = ensure_created(file);
+	if (r == -ENOSPC && cache_evict(file->cache, len) == 0) {
+		r = prepare(file);
 		if (r == 0)
 			r = cache_disk_pwrite(file->fd, data, len, off);
 	}
 	return r;
 }
+
+/* --- small contents --- */
+
+/* Keeps a copy until the content is closed, when the keeper writes it with others. False: there
+ * are enough of them. */
+static bool hold_copy(struct cache_file *file, const void *data, size_t len)
+{
+	struct cache *cache = file->cache;
+	void *copy = malloc(len);
+
+	if (!copy || !cache_hold(cache, len)) {
+		free(copy);
+		return false;
+	}
+	memcpy(copy, data, len);
+	atomic_store(&file->data, copy);
+	mutex_lock(&cache->lock);
+	file->is_dirty = true;
+	mutex_unlock(&cache->lock);
+	return true;
+}
+
+static int store_small(struct cache_file *file, const void *data, size_t len)
+{
+	struct cache_row row = cache_row_of(file, false);
+	struct cache_db *db;
+	int r = cache_get_db(file->cache, &db);
+
+	if (r == 0)
+		r = cache_make_room(file->cache, len);
+	row.bytes = len;
+	if (r == 0 && !hold_copy(file, data, len))
+		r = put_row(file, &row, data);
+	return r;
+}
+
+static int write_small(struct cache_file *file, struct cache_blocks *b, const void *data,
+		       size_t len)
+{
+	struct cache *cache = file->cache;
+	uint8_t hash[QUICKXOR_BYTES];
+	struct quickxor sum;
+	int r;
+
+	quickxor_init(&sum);
+	quickxor_add(&sum, 0, data, len);
+	quickxor_finish(&sum, len, hash);
+	if (file->has_hash && memcmp(hash, file->hash, sizeof(hash)) != 0)
+		r = -EBADMSG;
+	else
+		r = store_small(file, data, len);
+	if (r < 0) {
+		atomic_store(&b->have[0], 0);
+		return r;
+	}
+	mutex_lock(&cache->lock);
+	file->unwritten_n = 0;
+	cache_set_bytes(cache, file->entry, len);
+	mutex_unlock(&cache->lock);
+	atomic_store(&b->have[0], HAVE | HASHED);
+	return 0;
+}
+
+/* --- writing --- */
 
 int cache_write(struct cache_file *file, uint64_t block, const void *data, size_t len)
 {
@@ -228,6 +347,8 @@ int cache_write(struct cache_file *file, uint64_t block, const void *data, size_
 		return -EINVAL;
 	if (!atomic_compare_exchange_strong(&b->have[block], &none, WRITING))
 		return 0; /* there, or another thread is at it */
+	if (cache_is_small(file))
+		return write_small(file, b, data, len);
 	r = write_data(file, block, data, len);
 	if (r < 0) {
 		atomic_store(&b->have[block], 0);

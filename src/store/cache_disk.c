@@ -1,6 +1,9 @@
 #define LOG_MODULE "cache"
 #include "cache_disk.h"
 
+#include "cache.h"
+#include "cache_db.h"
+#include "clock.h"
 #include "log.h"
 
 #include <dirent.h>
@@ -13,9 +16,10 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-enum { HEX_N = 16, NAME_MAX_N = 32, TEXT_MAX = 256 };
+enum { NAME_MAX_N = 32, TEXT_MAX = 256, SWEEP_FILES = 512 };
 
 static const char running_file[] = "running", epoch_file[] = "epoch";
+static const char old_prefix[] = "old.";
 
 int cache_disk_pread(int fd, void *buf, size_t len, uint64_t off)
 {
@@ -89,24 +93,9 @@ static int read_boot(char ret[TEXT_MAX])
 
 /* --- the tree of folders --- */
 
-static bool is_hex(const char *s, size_t n)
-{
-	return strspn(s, "0123456789abcdef") >= n;
-}
-
 static bool is_fanout(const char *name)
 {
-	return strlen(name) == 2 && is_hex(name, 2);
-}
-
-/* "0123456789abcdef" or the same with ".map". */
-static bool parse_name(const char *name, uint64_t *ret_cid, bool *ret_map)
-{
-	if (!is_hex(name, HEX_N) || (name[HEX_N] != '\0' && strcmp(name + HEX_N, ".map") != 0))
-		return false;
-	*ret_cid = strtoull(name, NULL, 16);
-	*ret_map = name[HEX_N] != '\0';
-	return true;
+	return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
 }
 
 static void format_fanout(uint64_t cid, char ret[3])
@@ -147,34 +136,70 @@ static void close_listing(DIR **dir)
 		closedir(*dir);
 }
 
-/* Calls fn with each file of ours; it may remove files. */
-static int walk(int dir_fd, int (*fn)(int fd, const char *name, uint64_t cid, bool map, void *arg),
-		void *arg)
+/* --- what is to be thrown away --- */
+
+static bool is_old(const char *name)
 {
-	auto_call(close_listing) DIR *top = open_listing(dir_fd, ".");
-	struct dirent *d, *e;
-	int r = 0;
-
-	if (!top)
-		return -errno;
-	while (r == 0 && (d = readdir(top))) {
-		auto_call(close_listing) DIR *dir = NULL;
-		uint64_t cid;
-		bool map;
-
-		if (!is_fanout(d->d_name) || !(dir = open_listing(dir_fd, d->d_name)))
-			continue;
-		while (r == 0 && (e = readdir(dir))) {
-			if (parse_name(e->d_name, &cid, &map))
-				r = fn(dirfd(dir), e->d_name, cid, map, arg);
-		}
-	}
-	return r;
+	return strncmp(name, old_prefix, sizeof(old_prefix) - 1) == 0;
 }
 
-static int wipe_one(int fd, const char *name, uint64_t cid, bool map, void *arg)
+int cache_disk_discard(int dir_fd)
 {
-	return unlinkat(fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+	auto_call(close_listing) DIR *top = NULL;
+	auto_close int old = -1;
+	char name[NAME_MAX_N];
+	struct dirent *d;
+	int r = cache_db_discard(dir_fd);
+
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "%s%016" PRIx64, old_prefix, (uint64_t)clock_real_ns());
+	if (mkdirat(dir_fd, name, 0700) < 0)
+		return -errno;
+	old = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	top = open_listing(dir_fd, ".");
+	if (old < 0 || !top)
+		return -errno;
+	while ((d = readdir(top)))
+		if (is_fanout(d->d_name) && renameat(dir_fd, d->d_name, old, d->d_name) < 0)
+			return -errno;
+	return 0;
+}
+
+/* Removes up to *left files of a folder, and the folder when it is empty. */
+static void sweep_fanout(int old, const char *name, unsigned *left)
+{
+	auto_call(close_listing) DIR *dir = open_listing(old, name);
+	struct dirent *d;
+
+	while (dir && *left > 0 && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		if (unlinkat(dirfd(dir), d->d_name, 0) == 0)
+			--*left;
+	}
+	if (*left > 0)
+		(void)unlinkat(old, name, dir ? AT_REMOVEDIR : 0);
+}
+
+bool cache_disk_sweep(int dir_fd)
+{
+	auto_call(close_listing) DIR *top = open_listing(dir_fd, ".");
+	unsigned left = SWEEP_FILES;
+	struct dirent *d, *e;
+
+	while (top && left > 0 && (d = readdir(top))) {
+		auto_call(close_listing) DIR *old = NULL;
+
+		if (!is_old(d->d_name) || !(old = open_listing(dir_fd, d->d_name)))
+			continue;
+		while (left > 0 && (e = readdir(old)))
+			if (e->d_name[0] != '.')
+				sweep_fanout(dirfd(old), e->d_name, &left);
+		if (left > 0)
+			(void)unlinkat(dir_fd, d->d_name, AT_REMOVEDIR);
+	}
+	return left == 0;
 }
 
 /* --- begin and end --- */
@@ -190,6 +215,8 @@ static bool is_usable(int dir_fd, const char *epoch, const char *boot)
 			log_info("cached contents belong to another tree: thrown away");
 		return false;
 	}
+	if (!cache_db_exists(dir_fd))
+		return false;
 	r = read_text(dir_fd, running_file, text);
 	if (r == -ENOENT || (r == 0 && boot[0] && strcmp(text, boot) == 0))
 		return true;
@@ -207,17 +234,23 @@ int cache_disk_begin(int dir_fd, const char *epoch)
 	/* Without the boot's name a killed process cannot be told from a crash. */
 	if (read_boot(boot) < 0)
 		log_warn("the kernel does not tell its boot: cached contents are used once");
-	if (!is_usable(dir_fd, epoch, boot))
-		r = walk(dir_fd, wipe_one, NULL);
+	if (!is_usable(dir_fd, epoch, boot)) {
+		r = cache_disk_discard(dir_fd);
+		if (r == 0)
+			r = write_text(dir_fd, epoch_file, epoch);
+	}
 	if (r == 0)
 		r = write_text(dir_fd, running_file, boot);
-	if (r == 0)
-		r = write_text(dir_fd, epoch_file, epoch);
 	if (r == 0 && fsync(dir_fd) < 0)
 		r = -errno;
 	if (r < 0)
 		(void)flock(dir_fd, LOCK_UN);
 	return r;
+}
+
+void cache_disk_distrust(int dir_fd)
+{
+	(void)unlinkat(dir_fd, epoch_file, 0);
 }
 
 void cache_disk_end(int dir_fd)
@@ -229,37 +262,17 @@ void cache_disk_end(int dir_fd)
 
 /* --- contents --- */
 
-struct scan {
-	cache_disk_fn fn;
-	void *arg;
-};
-
-static int scan_one(int fd, const char *name, uint64_t cid, bool map, void *arg)
+/* What is on a disk that became read-only can still be read. */
+static int open_one(int dir, const char *name)
 {
-	struct scan *scan = arg;
-	struct stat data, twin;
-	char other[NAME_MAX_N];
+	const int flags = O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+	int fd = openat(dir, name, O_RDWR | flags);
 
-	format_name(cid, !map, other);
-	if (fstatat(fd, other, &twin, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(twin.st_mode)) {
-		(void)unlinkat(fd, name, 0);
-		return 0;
-	}
-	if (!map || fstatat(fd, other, &data, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    fstatat(fd, name, &twin, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	return scan->fn(scan->arg, cid, (uint64_t)data.st_blocks * 512,
-			(int64_t)twin.st_mtim.tv_sec * 1000000000 + twin.st_mtim.tv_nsec);
-}
-
-int cache_disk_scan(int dir_fd, cache_disk_fn fn, void *arg)
-{
-	return walk(dir_fd, scan_one, &(struct scan){ fn, arg });
+	return fd < 0 && errno == EROFS ? openat(dir, name, O_RDONLY | flags) : fd;
 }
 
 int cache_disk_open(int dir_fd, uint64_t cid, int *ret_fd, int *ret_map_fd)
 {
-	const int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
 	auto_close int dir = open_fanout(dir_fd, cid, false);
 	auto_close int fd = -1;
 	char name[NAME_MAX_N];
@@ -268,16 +281,39 @@ int cache_disk_open(int dir_fd, uint64_t cid, int *ret_fd, int *ret_map_fd)
 	if (dir < 0)
 		return dir;
 	format_name(cid, false, name);
-	fd = openat(dir, name, flags);
+	fd = open_one(dir, name);
 	if (fd < 0)
 		return -errno;
 	format_name(cid, true, name);
-	map_fd = openat(dir, name, flags);
+	map_fd = open_one(dir, name);
 	if (map_fd < 0)
 		return -errno;
 	*ret_fd = take_fd(&fd);
 	*ret_map_fd = map_fd;
 	return 0;
+}
+
+uint64_t cache_disk_count(int dir_fd, uint64_t cid)
+{
+	auto_close int fd = -1, map_fd = -1;
+	struct cache_disk_header header;
+	uint8_t have[4096];
+	uint64_t n, bytes = 0;
+	size_t len;
+
+	if (cache_disk_open(dir_fd, cid, &fd, &map_fd) < 0 ||
+	    cache_disk_pread(map_fd, &header, sizeof(header), 0) < 0 ||
+	    header.size > CACHE_SIZE_MAX)
+		return 0;
+	n = (header.size + CACHE_BLOCK_BYTES - 1) / CACHE_BLOCK_BYTES;
+	for (uint64_t at = 0; at < n; at += len) {
+		len = n - at < sizeof(have) ? (size_t)(n - at) : sizeof(have);
+		if (cache_disk_pread(map_fd, have, len, sizeof(header) + at) < 0)
+			return 0;
+		for (size_t i = 0; i < len; i++)
+			bytes += have[i] ? CACHE_BLOCK_BYTES : 0;
+	}
+	return bytes < header.size ? bytes : header.size;
 }
 
 static int create_one(int dir, uint64_t cid, bool map, uint64_t length)

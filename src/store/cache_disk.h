@@ -6,6 +6,7 @@
 
 #include "mem.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* At the head of a map; of this machine's byte order: a cache does not travel. */
@@ -18,23 +19,28 @@ struct cache_disk_header {
 #define CACHE_DISK_MAGIC "gfsmap1"
 
 /*
- * Makes the directory ready: removes everything unless it is of this epoch and was stopped
+ * Makes the directory ready: throws everything away unless it is of this epoch and was stopped
  * cleanly, or was only killed since the kernel booted. Then notes that it is in use. -EBUSY when
  * another process uses it.
  */
 must_check int cache_disk_begin(int dir_fd, const char *epoch);
 /* Everything is on disk before the directory counts as cleanly stopped. */
 void cache_disk_end(int dir_fd);
-
-/* Calls fn for every content; bytes are what it occupies. Removes halves of pairs. */
-typedef int (*cache_disk_fn)(void *arg, uint64_t cid, uint64_t bytes, int64_t used_ns);
-must_check int cache_disk_scan(int dir_fd, cache_disk_fn fn, void *arg);
+/* Throws everything away, the database too. The time it takes does not grow with the cache: the
+ * files are moved aside for cache_disk_sweep(). */
+must_check int cache_disk_discard(int dir_fd);
+/* Whoever begins next will throw everything away. */
+void cache_disk_distrust(int dir_fd);
+/* Removes some of what was thrown away, a few hundred files. True: call again. */
+bool cache_disk_sweep(int dir_fd);
 
 /* Both files of a content; -ENOENT when it has none. */
 must_check int cache_disk_open(int dir_fd, uint64_t cid, int *ret_fd, int *ret_map_fd);
 /* New files with an empty map of blocks_n blocks; what was there is removed. */
 must_check int cache_disk_create(int dir_fd, const struct cache_disk_header *header,
 				 uint64_t blocks_n, int *ret_fd, int *ret_map_fd);
+/* Bytes of the blocks that a content's map has; 0 when the map cannot be read. */
+uint64_t cache_disk_count(int dir_fd, uint64_t cid);
 void cache_disk_remove(int dir_fd, uint64_t cid);
 
 /* All of it, or an error. */
