@@ -137,6 +137,8 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		return parse_period(value, &c->verify_ms);
 	if (strcmp(section, "cache") == 0 && strcmp(key, "size") == 0)
 		return config_parse_size(value, &c->cache_bytes);
+	if (strcmp(section, "cache") == 0 && strcmp(key, "free") == 0)
+		return config_parse_size(value, &c->cache_free_bytes);
 	if (strcmp(section, "mount") == 0 && strcmp(key, "known_inodes") == 0)
 		return parse_count(value, &c->known_inodes);
 	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
@@ -166,6 +168,7 @@ int config_load(int dir_fd, struct config *ret)
 		.crawl = true,
 		.verify_ms = UINT64_C(7) * 24 * 3600 * 1000,
 		.cache_bytes = UINT64_C(10) << 30,
+		.cache_free_bytes = UINT64_MAX,
 		.known_inodes = INODES_BUDGET,
 		.coherence = coherence_defaults,
 	};

@@ -8,7 +8,7 @@
  *              verify = off|duration
  *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
  *              renew_min, refused
- *   [cache]    size
+ *   [cache]    size, free
  *   [mount]    known_inodes
  *
  * Durations: a number with ms, s, m, h or d. Sizes: a number with K, M, G or T (powers of 1024).
@@ -29,6 +29,7 @@ struct config {
 	bool crawl;
 	uint64_t verify_ms; /* 0: never */
 	uint64_t cache_bytes;
+	uint64_t cache_free_bytes; /* UINT64_MAX: what cache.h does by itself */
 	uint64_t known_inodes; /* inodes.h: the budget */
 	struct coherence_options coherence;
 	struct live_options live; /* host_suffixes points at hosts */

@@ -72,7 +72,9 @@ static int open_cache(struct mounted *m, int cache_fd)
 	if (r < 0) {
 		log_warn("nothing will be cached: %s", strerror(-r));
 		m->cache = NULL;
+		return 0;
 	}
+	cache_set_keep_free(m->cache, m->config.cache_free_bytes);
 	return 0;
 }
 

@@ -74,6 +74,7 @@ static void test_no_file_means_the_defaults(void **state)
 	assert_int_equal(config_load(s.fd, &config), 0);
 	assert_true(config.crawl);
 	assert_int_equal(config.cache_bytes, UINT64_C(10) << 30);
+	assert_true(config.cache_free_bytes == UINT64_MAX);
 	assert_int_equal(config.coherence.poll_min_ms, coherence_defaults.poll_min_ms);
 	assert_string_equal(config.live.host_suffixes[0], ".svc.ms");
 	assert_null(config.live.host_suffixes[1]);
@@ -94,7 +95,7 @@ static void test_every_key(void **state)
 		      "safety_poll = 1h\n"
 		      "[channel]\nhosts = .a.example .b.example,.c.example\ndial = 1s\njoin = 2s\n"
 		      "backoff_min = 3s\nbackoff_max = 4s\nstable = 5s\nrenew_min = 6s\n"
-		      "[cache]\nsize = 1M\n");
+		      "[cache]\nsize = 1M\nfree = 2G\n");
 	assert_int_equal(config_load(s.fd, &c), 0);
 	assert_string_equal(c.client_id, "my-app");
 	assert_string_equal(c.tenant, "consumers");
@@ -109,6 +110,7 @@ static void test_every_key(void **state)
 	assert_int_equal(c.live.stable_ms, 5000);
 	assert_int_equal(c.live.renew_min_ms, 6000);
 	assert_int_equal(c.cache_bytes, 1048576);
+	assert_int_equal(c.cache_free_bytes, UINT64_C(2) << 30);
 	assert_string_equal(c.live.host_suffixes[0], ".a.example");
 	assert_string_equal(c.live.host_suffixes[2], ".c.example");
 	assert_null(c.live.host_suffixes[3]);
