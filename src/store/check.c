@@ -43,16 +43,6 @@ void check_free(struct check *check)
 	free(check);
 }
 
-/* FNV-1a. */
-static uint64_t hash(const char *id)
-{
-	uint64_t h = UINT64_C(14695981039346656037);
-
-	for (; *id; id++)
-		h = (h ^ (unsigned char)*id) * UINT64_C(1099511628211);
-	return h;
-}
-
 static int note_seen(struct check *check, const char *id)
 {
 	if (check->seen_n == check->seen_cap) {
@@ -67,7 +57,7 @@ static int note_seen(struct check *check, const char *id)
 		check->seen = seen;
 		check->seen_cap = cap;
 	}
-	check->seen[check->seen_n++] = hash(id);
+	check->seen[check->seen_n++] = (uint64_t)tree_id_hash(id);
 	return 0;
 }
 
@@ -80,7 +70,7 @@ static int compare(const void *a, const void *b)
 
 static bool is_seen(const struct check *check, const char *id)
 {
-	uint64_t h = hash(id);
+	uint64_t h = (uint64_t)tree_id_hash(id);
 
 	return bsearch(&h, check->seen, check->seen_n, sizeof(h), compare) != NULL;
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -121,11 +122,19 @@ static int make_private(const char *path)
 	return fd < 0 || fchmod(fd, 0600) < 0 ? -errno : 0;
 }
 
+/* Its count of the memory in use costs a lock for each allocation, and nobody reads it. */
+static void configure(void)
+{
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int db_open(const char *path, const char *schema, int version, int cache_kib, sqlite3 **ret)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	sqlite3 *db = NULL;
 	int r = make_private(path);
 
+	pthread_once(&once, configure);
 	if (r == 0)
 		r = open_with(path, SQLITE_OPEN_READWRITE, cache_kib, &db);
 	if (r < 0)

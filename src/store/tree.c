@@ -11,32 +11,37 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { VERSION = 1, WRITER_CACHE_KIB = 16384, READER_CACHE_KIB = 2048, READERS_MAX = 12 };
+enum { VERSION = 2, WRITER_CACHE_KIB = 24576, READER_CACHE_KIB = 2048, READERS_MAX = 12 };
 enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_STATS, R_KV, R_N };
 
+#define COLUMNS                                                                                 \
+	"ino, id, parent, pid, name, kind, size, smtime, mtime, btime, mode, cid, seq, flags, " \
+	"etag, ctag, hash, web_url"
+
+/* hid: tree_id_hash(). An index of the ids themselves would be four times as large, and they come
+ * in no order: at a million items it would neither stay in the page cache nor be written in few
+ * pages. */
 static const char schema[] =
-	"CREATE TABLE items(ino INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	"CREATE TABLE items(ino INTEGER PRIMARY KEY, id TEXT NOT NULL, hid INTEGER NOT NULL,"
 	" parent INTEGER NOT NULL, pid TEXT, name TEXT NOT NULL, kind INTEGER NOT NULL,"
 	" size INTEGER NOT NULL, smtime INTEGER NOT NULL, mtime INTEGER NOT NULL,"
 	" btime INTEGER NOT NULL, mode INTEGER NOT NULL, cid INTEGER NOT NULL,"
 	" seq INTEGER NOT NULL, flags INTEGER NOT NULL, etag TEXT, ctag TEXT, hash BLOB,"
 	" web_url TEXT);"
+	"CREATE INDEX items_id ON items(hid);"
 	"CREATE UNIQUE INDEX items_name ON items(parent, name) WHERE parent > 0;"
 	"CREATE INDEX items_parent ON items(parent);"
 	"CREATE INDEX items_orphan ON items(pid) WHERE pid IS NOT NULL;"
-	"CREATE TABLE stage(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	"CREATE TABLE stage(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
 	" pid TEXT, name BLOB, kind INTEGER, size INTEGER, mtime INTEGER, btime INTEGER,"
 	" flags INTEGER NOT NULL, etag TEXT, ctag TEXT, hash BLOB, web_url TEXT,"
 	" state INTEGER NOT NULL);"
-	"CREATE TABLE tomb(n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+	"CREATE TABLE tomb(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
 	" seq INTEGER NOT NULL, at INTEGER NOT NULL);"
 	"CREATE TABLE kv(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
-	"INSERT INTO items VALUES(1, '', 0, NULL, '', 1, 0, 0, 0, 0, 493, 0, 0, 0, NULL, NULL,"
-	" NULL, NULL)";
+	"INSERT INTO items(" COLUMNS ", hid) VALUES(1, '', 0, NULL, '', 1, 0, 0, 0, 0, 493, 0, 0,"
+	" 0, NULL, NULL, NULL, NULL, 0)";
 
-#define COLUMNS                                                                                 \
-	"ino, id, parent, pid, name, kind, size, smtime, mtime, btime, mode, cid, seq, flags, " \
-	"etag, ctag, hash, web_url"
 #define ATTRIBUTES "ino, parent, kind, size, mtime, btime, mode, cid, seq, flags & 1"
 #define STAGED     "n, id, pid, name, kind, size, mtime, btime, flags, etag, ctag, hash, web_url"
 
@@ -44,15 +49,22 @@ static const char *const writer_sql[W_N] = {
 	[W_GET] = "SELECT " COLUMNS " FROM items WHERE ino = ?1",
 	[W_NEXT] = "SELECT " COLUMNS " FROM items WHERE ino > ?1 ORDER BY ino LIMIT 1",
 	[W_PLACE] = "SELECT parent, name FROM items WHERE ino = ?1",
-	[W_BY_ID] = "SELECT " COLUMNS " FROM items WHERE id = ?1",
+	[W_BY_ID] = "SELECT " COLUMNS " FROM items WHERE hid = ?1 AND id = ?2",
+	[W_DIR_BY_ID] = "SELECT ino, kind, flags & 1 FROM items WHERE hid = ?1 AND id = ?2",
+	[W_ID_BY_NAME] = "SELECT id FROM items WHERE parent = ?1 AND name = ?2 AND parent > 0",
 	[W_BY_NAME] =
 		"SELECT " COLUMNS " FROM items WHERE parent = ?1 AND name = ?2 AND parent > 0",
-	[W_INSERT] = "INSERT INTO items(" COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-		     " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+	[W_INSERT] =
+		"INSERT INTO items(" COLUMNS ", hid) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+		" ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
 	[W_UPDATE] = "UPDATE items SET id = ?2, parent = ?3, pid = ?4, name = ?5, kind = ?6,"
 		     " size = ?7, smtime = ?8, mtime = ?9, btime = ?10, mode = ?11, cid = ?12,"
-		     " seq = ?13, flags = ?14, etag = ?15, ctag = ?16, hash = ?17, web_url = ?18"
-		     " WHERE ino = ?1",
+		     " seq = ?13, flags = ?14, etag = ?15, ctag = ?16, hash = ?17, web_url = ?18,"
+		     " hid = ?19 WHERE ino = ?1",
+	/* What has no index: none is touched then. */
+	[W_UPDATE_FACTS] = "UPDATE items SET kind = ?6, size = ?7, smtime = ?8, mtime = ?9,"
+			   " btime = ?10, mode = ?11, cid = ?12, seq = ?13, flags = ?14,"
+			   " etag = ?15, ctag = ?16, hash = ?17, web_url = ?18 WHERE ino = ?1",
 	[W_DELETE] = "DELETE FROM items WHERE ino = ?1",
 	[W_BUMP_DIR] = "UPDATE items SET mtime = mtime + 1, seq = ?1 WHERE ino = ?2",
 	[W_CHILDREN] = "SELECT ino FROM items WHERE parent = ?1 LIMIT 1",
@@ -64,6 +76,7 @@ static const char *const writer_sql[W_N] = {
 	[W_KV_DELETE] = "DELETE FROM kv WHERE key = ?1",
 	[W_TOMB_SET] = "INSERT OR REPLACE INTO tomb(id, seq, at) VALUES(?1, ?2, ?3)",
 	[W_TOMB_GET] = "SELECT seq, at FROM tomb WHERE id = ?1",
+	[W_TOMB_ANY] = "SELECT 1 FROM tomb LIMIT 1",
 	[W_TOMB_DELETE] = "DELETE FROM tomb WHERE id = ?1",
 	[W_TOMB_PRUNE] = "DELETE FROM tomb WHERE at < ?1 OR at > ?2"
 			 " OR n <= (SELECT max(n) FROM tomb) - ?3",
@@ -92,7 +105,7 @@ static const char *const reader_sql[R_N] = {
 		     " AND parent > 0",
 	[R_META] = "SELECT " ATTRIBUTES ", id, name, etag, ctag, web_url, hash, flags FROM items"
 		   " WHERE ino = ?1",
-	[R_BY_ID] = "SELECT ino FROM items WHERE id = ?1",
+	[R_BY_ID] = "SELECT ino FROM items WHERE hid = ?1 AND id = ?2",
 	[R_LIST] = "SELECT " ATTRIBUTES ", name FROM items WHERE parent = ?1 AND ino > ?2"
 		   " ORDER BY ino",
 	[R_STATS] = "SELECT count(*), sum(kind = 1), sum(kind = 1 AND flags & 1) FROM items",
@@ -118,6 +131,17 @@ static int load_counter(struct tree *tree, const char *key, uint64_t *ret)
 	if (r == 0)
 		*ret = strtoull(text, NULL, 10);
 	return r == -ENOENT ? 0 : r;
+}
+
+static int load_tombs(struct tree *tree)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_ANY];
+	int r = db_step(s);
+
+	tree->has_tombs = r > 0;
+	if (r > 0)
+		(void)sqlite3_reset(s);
+	return r < 0 ? r : 0;
 }
 
 static int make_epoch(struct tree *tree)
@@ -183,6 +207,7 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 	mutex_init(&tree->lock, MUTEX_RANK_TREE);
 	mutex_cond_init(&tree->reader_free);
 	tree->next_cid = 1;
+	tree->next_ino = TREE_ROOT_INO + 1;
 	r = open_files(tree, dir_fd, name);
 	if (r == 0)
 		r = db_prepare(tree->db, writer_sql, W_N, tree->w);
@@ -194,6 +219,10 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 		r = load_counter(tree, "seq", &seq);
 	if (r == 0)
 		r = load_counter(tree, "next_cid", &tree->next_cid);
+	if (r == 0)
+		r = load_counter(tree, "next_ino", &tree->next_ino);
+	if (r == 0)
+		r = load_tombs(tree);
 	if (r < 0) {
 		tree_free(tree);
 		return r;
@@ -433,7 +462,8 @@ int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino)
 	if (!reader)
 		return -EIO;
 	s = reader->s[R_BY_ID];
-	db_text(s, 1, id);
+	sqlite3_bind_int64(s, 1, tree_id_hash(id));
+	db_text(s, 2, id);
 	r = db_step(s);
 	if (r > 0) {
 		*ret_ino = (uint64_t)sqlite3_column_int64(s, 0);

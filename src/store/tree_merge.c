@@ -14,22 +14,16 @@
 /* For so long a reply may still come from a replica that has not heard of a deletion. */
 enum { GHOST_S = 30 };
 
-/* 1: the page is behind the tree for this item. */
-static int is_behind(struct tree *tree, const struct item *item, uint64_t note)
+/* 1: the item has no row because it is gone, which the page may not know. */
+static int is_gone(struct tree *tree, const struct item *item, uint64_t note)
 {
 	sqlite3_stmt *s = tree->w[W_TOMB_GET];
-	struct tree_row row;
-	int r = tree_row_by_id(tree, item->id, &row);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	if (r > 0) {
-		r = row.attr.seq > note;
-		tree_row_fini(&row);
-		return r;
+	if (tree->has_tombs) {
+		db_text(s, 1, item->id);
+		r = db_step(s);
 	}
-	db_text(s, 1, item->id);
-	r = db_step(s);
 	if (r > 0) {
 		r = (uint64_t)sqlite3_column_int64(s, 0) > note ||
 		    clock_real_s() - sqlite3_column_int64(s, 1) < GHOST_S;
@@ -43,14 +37,22 @@ static int is_behind(struct tree *tree, const struct item *item, uint64_t note)
 
 static int merge_item(struct tree *tree, const struct item *item, uint64_t note)
 {
+	struct tree_row row = { 0 };
 	int r;
 
 	if (item->deleted)
 		return 0;
 	if (item->is_root)
 		return tree_place_root(tree, item);
-	r = is_behind(tree, item, note);
-	return r != 0 ? (r < 0 ? r : 0) : tree_place_item(tree, item, false);
+	r = tree_row_by_id(tree, item->id, &row);
+	if (r > 0) {
+		r = row.attr.seq > note ? 0 : tree_place_row(tree, &row, item, false);
+	} else if (r == 0) {
+		r = is_gone(tree, item, note);
+		r = r != 0 ? (r < 0 ? r : 0) : tree_place_row(tree, NULL, item, false);
+	}
+	tree_row_fini(&row);
+	return r;
 }
 
 int tree_merge_items(struct tree *tree, const struct item *items, size_t n, uint64_t note,

@@ -19,6 +19,7 @@ static int bury(struct tree *tree, const char *id)
 {
 	sqlite3_stmt *s = tree->w[W_TOMB_SET];
 
+	tree->has_tombs = true;
 	db_text(s, 1, id);
 	sqlite3_bind_int64(s, 2, (int64_t)tree->seq + 1);
 	sqlite3_bind_int64(s, 3, clock_real_s());
@@ -271,46 +272,30 @@ int tree_place_is_below(struct tree *tree, int64_t dir, uint64_t ino)
  * have until now is news to everybody. */
 static int find_parent(struct tree *tree, const struct item *item, int64_t *ret, bool *ret_complete)
 {
-	struct tree_row parent;
+	struct tree_dir dir = { 0 };
 	int r;
 
 	*ret = TREE_ORPHAN;
 	*ret_complete = false;
 	if (!item->parent_id)
 		return 0;
-	r = tree_row_by_id(tree, item->parent_id, &parent);
-	if (r <= 0)
-		return r;
-	if (parent.attr.kind == TREE_DIR)
-		*ret = (int64_t)parent.attr.ino;
-	*ret_complete = parent.attr.complete;
-	tree_row_fini(&parent);
-	return 0;
-}
-
-/* 1: another id has this name in parent. */
-static int is_taken(struct tree *tree, int64_t parent, const char *id, const char *name)
-{
-	struct tree_row other;
-	int r = parent > 0 ? tree_row_by_name(tree, parent, name, &other) : 0;
-
-	if (r <= 0)
-		return r;
-	r = strcmp(other.id, id) != 0;
-	tree_row_fini(&other);
-	return r;
+	r = tree_row_find_dir(tree, item->parent_id, &dir);
+	if (r > 0 && dir.is_dir)
+		*ret = dir.ino;
+	*ret_complete = dir.complete;
+	return r < 0 ? r : 0;
 }
 
 /* The name to show for this id in parent: the wanted one, or with a mark if another has it. */
 static int free_name(struct tree *tree, int64_t parent, const char *id, const char *wanted,
 		     char ret[NAMES_MAX_BYTES + 1])
 {
-	int r = is_taken(tree, parent, id, wanted);
+	int r = tree_row_is_taken(tree, parent, id, wanted);
 
 	memcpy(ret, wanted, strlen(wanted) + 1);
 	for (unsigned nth = 0; r > 0 && nth < NAME_TRIES_MAX; nth++) {
 		names_distinguish(wanted, id, nth, ret);
-		r = is_taken(tree, parent, id, ret);
+		r = tree_row_is_taken(tree, parent, id, ret);
 	}
 	return r > 0 ? -EEXIST : r;
 }
@@ -400,8 +385,9 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 		/* The folder's listing names another inode now. */
 		if (r == 0)
 			r = tree_row_bump(tree, row->parent);
-	} else
-		r = tree_row_update(tree, row);
+	} else {
+		r = tree_row_update_facts(tree, row);
+	}
 	if (r < 0 || !visible)
 		return r;
 	return note_update(tree, row, old_ino, new_content ? CHANGE_CONTENT : CHANGE_ATTR);
@@ -485,6 +471,8 @@ static int move_to_item(struct tree *tree, struct tree_row *row, const struct it
 	char name[NAMES_MAX_BYTES + 1];
 	int r;
 
+	if (is_in_place(row, parent, wanted))
+		return 0;
 	if (parent > 0 && row->attr.kind == TREE_DIR && row->parent != parent) {
 		r = tree_place_is_below(tree, parent, row->attr.ino);
 		if (r < 0)
@@ -512,38 +500,43 @@ static int place_known(struct tree *tree, struct tree_row *row, struct tree_row 
 	return r < 0 ? r : update_row(tree, row, now, item);
 }
 
-int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
+int tree_place_row(struct tree *tree, struct tree_row *row, const struct item *item, bool is_news)
 {
 	char wanted[NAMES_MAX_BYTES + 1];
-	struct tree_row row = { 0 }, now = { 0 };
+	struct tree_row now = { 0 };
 	int64_t parent;
 	bool complete;
-	int r = find_parent(tree, item, &parent, &complete), found;
+	int r;
 
+	/* Called no root this time. It stays one. */
+	if (row && row->attr.ino == TREE_ROOT_INO)
+		return tree_place_root(tree, item);
+	r = find_parent(tree, item, &parent, &complete);
+	if (r == 0)
+		r = tree_row_from_item(tree, item, &now);
 	if (r < 0)
 		return r;
 	names_show(item->name ? item->name : "", item->name_len, wanted);
-	found = tree_row_by_id(tree, item->id, &row);
-	if (found < 0)
-		return found;
-	r = tree_row_from_item(tree, item, &now);
-	if (r == 0 && found && row.attr.ino == TREE_ROOT_INO) {
-		/* Called no root this time. It stays one. */
-		r = tree_place_root(tree, item);
-		tree_row_fini(&row);
-		tree_row_fini(&now);
-		return r;
-	}
-	if (r == 0 && found && item->kind != ITEM_UNKNOWN && now.attr.kind != row.attr.kind) {
+	if (row && item->kind != ITEM_UNKNOWN && now.attr.kind != row->attr.kind) {
 		/* A file became a folder, or the reverse: for the kernel another thing. */
-		r = tree_place_delete(tree, &row);
-		found = 0;
+		r = tree_place_delete(tree, row);
+		row = NULL;
 	}
 	if (r == 0)
-		r = found ? place_known(tree, &row, &now, item, parent, wanted)
-			  : insert(tree, &now, item, parent, wanted, is_news || complete);
-	tree_row_fini(&row);
+		r = row ? place_known(tree, row, &now, item, parent, wanted)
+			: insert(tree, &now, item, parent, wanted, is_news || complete);
 	tree_row_fini(&now);
+	return r;
+}
+
+int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
+{
+	struct tree_row row = { 0 };
+	int r = tree_row_by_id(tree, item->id, &row);
+
+	if (r >= 0)
+		r = tree_place_row(tree, r > 0 ? &row : NULL, item, is_news);
+	tree_row_fini(&row);
 	return r;
 }
 

@@ -82,7 +82,8 @@ int tree_row_next(struct tree *tree, uint64_t after, struct tree_row *ret)
 
 int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret)
 {
-	db_text(tree->w[W_BY_ID], 1, id);
+	sqlite3_bind_int64(tree->w[W_BY_ID], 1, tree_id_hash(id));
+	db_text(tree->w[W_BY_ID], 2, id);
 	return find(tree->w[W_BY_ID], ret);
 }
 
@@ -98,10 +99,7 @@ static void bind_row(sqlite3_stmt *s, const struct tree_row *row)
 	int flags = (row->attr.complete ? FLAG_COMPLETE : 0) | (row->malware ? FLAG_MALWARE : 0) |
 		    (row->package ? FLAG_PACKAGE : 0);
 
-	if (row->attr.ino)
-		sqlite3_bind_int64(s, 1, (int64_t)row->attr.ino);
-	else
-		sqlite3_bind_null(s, 1);
+	sqlite3_bind_int64(s, 1, (int64_t)row->attr.ino);
 	db_text(s, 2, row->id);
 	sqlite3_bind_int64(s, 3, row->parent);
 	db_text(s, 4, row->pid);
@@ -124,18 +122,51 @@ static void bind_row(sqlite3_stmt *s, const struct tree_row *row)
 	db_text(s, 18, row->web_url);
 }
 
-int tree_row_insert(struct tree *tree, struct tree_row *row)
+int tree_row_find_dir(struct tree *tree, const char *id, struct tree_dir *ret)
 {
+	sqlite3_stmt *s = tree->w[W_DIR_BY_ID];
 	int r;
 
-	row->attr.ino = 0;
+	sqlite3_bind_int64(s, 1, tree_id_hash(id));
+	db_text(s, 2, id);
+	r = db_step(s);
+	if (r > 0) {
+		*ret = (struct tree_dir){
+			.ino = sqlite3_column_int64(s, 0),
+			.is_dir = sqlite3_column_int(s, 1) == TREE_DIR,
+			.complete = sqlite3_column_int(s, 2),
+		};
+		(void)sqlite3_reset(s);
+	}
+	return r;
+}
+
+int tree_row_is_taken(struct tree *tree, int64_t parent, const char *id, const char *name)
+{
+	sqlite3_stmt *s = tree->w[W_ID_BY_NAME];
+	int r;
+
+	if (parent <= 0)
+		return 0;
+	sqlite3_bind_int64(s, 1, parent);
+	db_text(s, 2, name);
+	r = db_step(s);
+	if (r > 0) {
+		r = strcmp((const char *)sqlite3_column_text(s, 0), id) != 0;
+		(void)sqlite3_reset(s);
+	}
+	return r;
+}
+
+int tree_row_insert(struct tree *tree, struct tree_row *row)
+{
+	row->attr.ino = tree->next_ino++;
 	row->attr.seq = tree->seq + 1;
 	row->attr.parent = row->parent > 0 ? (uint64_t)row->parent : 0;
 	bind_row(tree->w[W_INSERT], row);
-	r = db_run(tree->w[W_INSERT]);
-	row->attr.ino = (uint64_t)sqlite3_last_insert_rowid(tree->db);
+	sqlite3_bind_int64(tree->w[W_INSERT], 19, tree_id_hash(row->id));
 	tree->changed = true;
-	return r;
+	return db_run(tree->w[W_INSERT]);
 }
 
 int tree_row_update(struct tree *tree, const struct tree_row *row)
@@ -144,8 +175,19 @@ int tree_row_update(struct tree *tree, const struct tree_row *row)
 
 	now.attr.seq = tree->seq + 1;
 	bind_row(tree->w[W_UPDATE], &now);
+	sqlite3_bind_int64(tree->w[W_UPDATE], 19, tree_id_hash(row->id));
 	tree->changed = true;
 	return db_run(tree->w[W_UPDATE]);
+}
+
+int tree_row_update_facts(struct tree *tree, const struct tree_row *row)
+{
+	struct tree_row now = *row;
+
+	now.attr.seq = tree->seq + 1;
+	bind_row(tree->w[W_UPDATE_FACTS], &now);
+	tree->changed = true;
+	return db_run(tree->w[W_UPDATE_FACTS]);
 }
 
 int tree_row_delete(struct tree *tree, uint64_t ino)
@@ -232,7 +274,11 @@ static int save_counters(struct tree *tree)
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "%" PRIu64, tree->next_cid);
-	return tree_kv_set(tree, "next_cid", text);
+	r = tree_kv_set(tree, "next_cid", text);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%" PRIu64, tree->next_ino);
+	return tree_kv_set(tree, "next_ino", text);
 }
 
 int tree_end(struct tree *tree, int r, struct change_set **ret_changes)

@@ -32,9 +32,12 @@ enum {
 	W_NEXT,
 	W_PLACE,
 	W_BY_ID,
+	W_DIR_BY_ID,
+	W_ID_BY_NAME,
 	W_BY_NAME,
 	W_INSERT,
 	W_UPDATE,
+	W_UPDATE_FACTS,
 	W_DELETE,
 	W_BUMP_DIR,
 	W_CHILDREN,
@@ -44,6 +47,7 @@ enum {
 	W_KV_DELETE,
 	W_TOMB_SET,
 	W_TOMB_GET,
+	W_TOMB_ANY,
 	W_TOMB_DELETE,
 	W_TOMB_PRUNE,
 	W_SET_COMPLETE,
@@ -61,6 +65,16 @@ enum {
 	W_N,
 };
 
+/* FNV-1a of an item id, the key of its index. */
+static inline int64_t tree_id_hash(const char *id)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+
+	for (; *id; id++)
+		h = (h ^ (unsigned char)*id) * UINT64_C(1099511628211);
+	return (int64_t)h;
+}
+
 struct tree_reader;
 
 struct tree {
@@ -71,6 +85,8 @@ struct tree {
 	sqlite3_stmt *w[W_N];
 	struct tree_guard guard; /* const after tree_set_guard() */
 	uint64_t next_cid;       /* store lane */
+	uint64_t next_ino;       /* store lane */
+	bool has_tombs;          /* false: certainly none; store lane */
 	atomic_uint_fast64_t seq;
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
@@ -92,9 +108,20 @@ must_check int tree_row_next(struct tree *tree, uint64_t after, struct tree_row 
 must_check int tree_row_by_id(struct tree *tree, const char *id, struct tree_row *ret);
 must_check int tree_row_by_name(struct tree *tree, int64_t parent, const char *name,
 				struct tree_row *ret);
+/* What is needed of an item's folder. */
+struct tree_dir {
+	int64_t ino;
+	bool is_dir, complete;
+};
+must_check int tree_row_find_dir(struct tree *tree, const char *id, struct tree_dir *ret);
+/* 1: a row other than that of this id has the name in parent. */
+must_check int tree_row_is_taken(struct tree *tree, int64_t parent, const char *id,
+				 const char *name);
 /* Inserts (attr.ino is set) or updates all columns. */
 must_check int tree_row_insert(struct tree *tree, struct tree_row *row);
 must_check int tree_row_update(struct tree *tree, const struct tree_row *row);
+/* The same, but for its id, parent and name, which are as they were. */
+must_check int tree_row_update_facts(struct tree *tree, const struct tree_row *row);
 must_check int tree_row_delete(struct tree *tree, uint64_t ino);
 /* Gives the row a new inode number; row->attr.ino is the new one afterwards. */
 must_check int tree_row_renumber(struct tree *tree, struct tree_row *row);
@@ -133,6 +160,9 @@ must_check int tree_merge_items(struct tree *tree, const struct item *items, siz
  * of it (delta); otherwise an insert is a discovery. Needs its parent to be there already, else
  * the row becomes an orphan. */
 must_check int tree_place_item(struct tree *tree, const struct item *item, bool is_news);
+/* The same for the row of the item's id; NULL when it has none. */
+must_check int tree_place_row(struct tree *tree, struct tree_row *row, const struct item *item,
+			      bool is_news);
 /* Removes a row with all that is below it, children first. */
 must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
 /* The deletion of an id that has no row: what waited for it goes, and it is remembered, because a

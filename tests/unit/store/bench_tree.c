@@ -32,15 +32,27 @@ static unsigned long anonymous_kib(void)
 	return kib;
 }
 
+/* As the service's: in no order. */
+static void make_id(char ret[40], unsigned i)
+{
+	uint64_t h = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= h >> 32;
+	h *= UINT64_C(0xd6e8feb86659fd93);
+	snprintf(ret, 40, "01ABCDEFG%016llXKLMNOPQRS", (unsigned long long)(h ^ h >> 32));
+}
+
 static void make_page(unsigned from, unsigned n)
 {
 	for (unsigned k = 0; k < n; k++) {
 		unsigned i = from + k;
 		bool is_dir = i % FOLDER == 0;
 
-		snprintf(ids[k], sizeof(ids[k]), "01ABCDEFGHIJKLMNOPQRSTUVWXYZ%06u", i);
-		snprintf(parents[k], sizeof(parents[k]),
-			 is_dir ? "root" : "01ABCDEFGHIJKLMNOPQRSTUVWXYZ%06u", i - i % FOLDER);
+		make_id(ids[k], i);
+		if (is_dir)
+			snprintf(parents[k], sizeof(parents[k]), "root");
+		else
+			make_id(parents[k], i - i % FOLDER);
 		snprintf(names[k], sizeof(names[k]), "document %u.docx", i);
 		snprintf(etags[k], sizeof(etags[k]), "\"{0123-4567-89AB-%012u},1\"", i);
 		items[k] = (struct item){
