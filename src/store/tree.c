@@ -84,7 +84,7 @@ static const char *const writer_sql[W_N] = {
 	[W_ALL_COMPLETE] = "UPDATE items SET flags = flags | 1 WHERE kind = 1 AND flags & 1 = 0",
 	[W_STAGE_PUT] = "INSERT OR REPLACE INTO stage(id, pid, name, kind, size, mtime, btime,"
 			" flags, etag, ctag, hash, web_url, state)"
-			" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+			" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	[W_STAGE_NEXT] = "SELECT n, id FROM stage WHERE n > ?1 AND state = 0 AND flags & 1 = 0"
 			 " ORDER BY n LIMIT 1",
 	[W_STAGE_AGAIN] = "UPDATE stage SET state = 0 WHERE state = 3",
@@ -92,9 +92,13 @@ static const char *const writer_sql[W_N] = {
 	[W_STAGE_GET_STATE] = "SELECT state, flags & 1 FROM stage WHERE id = ?1",
 	[W_STAGE_STATE] = "UPDATE stage SET state = ?2 WHERE id = ?1",
 	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 ORDER BY n LIMIT 1",
-	[W_STAGE_UNSEEN] = "INSERT INTO stage(id, flags, state) SELECT id, 1, 0 FROM items"
-			   " WHERE ino > 1 AND seq <= ?1"
+	/* As good as told deleted; size is the inode then. */
+	[W_STAGE_UNSEEN] = "INSERT INTO stage(id, flags, state, size) SELECT id, 9, 0, ino"
+			   " FROM items WHERE ino > ?2 AND ino <= ?3 AND seq <= ?1"
 			   " AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)",
+	/* Others told of them since they were found missing. */
+	[W_STAGE_YOUNG] = "DELETE FROM stage WHERE flags = 9 AND NOT coalesce("
+			  "(SELECT seq <= ?1 FROM items WHERE ino = stage.size), 0)",
 	[W_FORGET_COMPLETE] = "UPDATE items SET flags = flags & ~1 WHERE ino = ?1",
 	[W_FORGET_ALL] = "UPDATE items SET flags = flags & ~1 WHERE kind = 1",
 };

@@ -161,6 +161,13 @@ must_check int tree_stage_page(struct tree *tree, const struct item *items, size
 /* The run brought this item, but nothing that can be believed about it: its row, if there is one,
  * stays as it is. */
 must_check int tree_stage_keep(struct tree *tree, const char *id);
+/* A page of a complete enumeration: what needs no order among the items goes into the tree at once,
+ * so that applying the rest takes little time. */
+must_check int tree_stage_full_page(struct tree *tree, const struct item *items, size_t n,
+				    struct change_set **ret_changes);
+/* After its last page, before it is applied: looks at some rows for what it did not bring. 1: there
+ * are more. May be left to tree_stage_apply(), which then takes longer. */
+must_check int tree_stage_unseen(struct tree *tree);
 must_check int tree_stage_apply(struct tree *tree, const char *link, bool full,
 				struct change_set **ret_changes);
 

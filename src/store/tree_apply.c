@@ -18,8 +18,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { F_DELETED = 1, F_ROOT = 2, F_MALWARE = 4 };
-enum { TODO, DOING, DONE, PUT_OFF, NOT_STAGED };
 enum { TOMB_KEPT_S = 600, TOMB_KEPT_N = 100000, DEPTH_MAX = 20000 };
 /* Beyond this an item is placed before what it waits for; orphans and marked names sort that out
  * when the other comes. */
@@ -65,69 +63,6 @@ static void stack_fini(struct stack *stack)
 	free(stack->ids);
 }
 
-int tree_stage_begin(struct tree *tree)
-{
-	tree->stage_seq = tree->seq;
-	return db_exec(tree->db, "DELETE FROM stage");
-}
-
-static int flags_of(const struct item *item)
-{
-	return (item->deleted ? F_DELETED : 0) | (item->is_root ? F_ROOT : 0) |
-	       (item->malware ? F_MALWARE : 0);
-}
-
-static int stage_item(struct tree *tree, const struct item *item)
-{
-	sqlite3_stmt *s = tree->w[W_STAGE_PUT];
-
-	db_text(s, 1, item->id);
-	db_text(s, 2, item->parent_id);
-	(void)sqlite3_bind_blob(s, 3, item->name, (int)item->name_len, SQLITE_STATIC);
-	sqlite3_bind_int(s, 4, (int)item->kind);
-	sqlite3_bind_int64(s, 5, item->size);
-	sqlite3_bind_int64(s, 6, item->mtime_ns);
-	sqlite3_bind_int64(s, 7, item->btime_ns);
-	sqlite3_bind_int(s, 8, flags_of(item));
-	db_text(s, 9, item->etag);
-	db_text(s, 10, item->ctag);
-	if (item->has_hash)
-		(void)sqlite3_bind_blob(s, 11, item->hash, sizeof(item->hash), SQLITE_STATIC);
-	else
-		sqlite3_bind_null(s, 11);
-	db_text(s, 12, item->web_url);
-	return db_run(s);
-}
-
-static int set_state(struct tree *tree, const char *id, int state)
-{
-	sqlite3_stmt *s = tree->w[W_STAGE_STATE];
-
-	db_text(s, 1, id);
-	sqlite3_bind_int(s, 2, state);
-	return db_run(s);
-}
-
-int tree_stage_page(struct tree *tree, const struct item *items, size_t n)
-{
-	int r = db_exec(tree->db, "BEGIN IMMEDIATE");
-
-	for (size_t i = 0; r == 0 && i < n; i++)
-		r = stage_item(tree, &items[i]);
-	if (r == 0)
-		return db_exec(tree->db, "COMMIT");
-	db_rollback(tree->db);
-	return r;
-}
-
-int tree_stage_keep(struct tree *tree, const char *id)
-{
-	struct item item = { .id = (char *)id };
-	int r = stage_item(tree, &item);
-
-	return r < 0 ? r : set_state(tree, id, DONE);
-}
-
 static int take_staged(sqlite3_stmt *s, struct staged *ret)
 {
 	struct item item = { 0 };
@@ -146,9 +81,9 @@ static int take_staged(sqlite3_stmt *s, struct staged *ret)
 	item.size = sqlite3_column_int64(s, 5);
 	item.mtime_ns = sqlite3_column_int64(s, 6);
 	item.btime_ns = sqlite3_column_int64(s, 7);
-	item.deleted = flags & F_DELETED;
-	item.is_root = flags & F_ROOT;
-	item.malware = flags & F_MALWARE;
+	item.deleted = flags & STAGE_F_DELETED;
+	item.is_root = flags & STAGE_F_ROOT;
+	item.malware = flags & STAGE_F_MALWARE;
 	item.etag = db_take_text(s, 9);
 	item.ctag = db_take_text(s, 10);
 	item.has_hash = sqlite3_column_bytes(s, 11) == (int)sizeof(item.hash);
@@ -174,7 +109,7 @@ static int get_staged(struct tree *tree, const char *id, struct staged *ret)
 	return r > 0 ? take_staged(s, ret) : r;
 }
 
-/* TODO .. PUT_OFF, or NOT_STAGED. */
+/* STAGE_TODO .. STAGE_PUT_OFF, or STAGE_NOT_STAGED. */
 static int get_state(struct tree *tree, const char *id, bool *ret_dies)
 {
 	sqlite3_stmt *s = tree->w[W_STAGE_GET_STATE];
@@ -184,7 +119,7 @@ static int get_state(struct tree *tree, const char *id, bool *ret_dies)
 	db_text(s, 1, id);
 	r = db_step(s);
 	if (r <= 0)
-		return r < 0 ? r : NOT_STAGED;
+		return r < 0 ? r : STAGE_NOT_STAGED;
 	r = sqlite3_column_int(s, 0);
 	*ret_dies = sqlite3_column_int(s, 1);
 	(void)sqlite3_reset(s);
@@ -199,7 +134,7 @@ static int wait_for(struct tree *tree, struct stack *stack, const char *id)
 
 	if (state < 0)
 		return state;
-	return state == TODO && !dies ? push(stack, id) : 0;
+	return state == STAGE_TODO && !dies ? push(stack, id) : 0;
 }
 
 /* A folder that moves below one that has to move first: that one may be far above the place it
@@ -303,10 +238,10 @@ static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_r
 		return state;
 	if (dies && other->attr.kind == TREE_FILE)
 		return tree_place_delete(tree, other);
-	if (dies || state == DOING || state == PUT_OFF)
+	if (dies || state == STAGE_DOING || state == STAGE_PUT_OFF)
 		return tree_place_aside(tree, other);
 	/* Settled or not staged, it stays: two of one name. */
-	return state == TODO ? push(stack, other->id) : 0;
+	return state == STAGE_TODO ? push(stack, other->id) : 0;
 }
 
 static int name_first(struct tree *tree, struct stack *stack, const struct item *item)
@@ -334,11 +269,8 @@ static int name_first(struct tree *tree, struct stack *stack, const struct item 
 
 static int place_live(struct tree *tree, const struct item *item)
 {
-	sqlite3_stmt *s = tree->w[W_TOMB_DELETE];
-	int r;
+	int r = tree_place_unbury(tree, item->id);
 
-	db_text(s, 1, item->id);
-	r = db_run(s);
 	if (r < 0)
 		return r;
 	return item->is_root ? tree_place_root(tree, item) : tree_place_item(tree, item, true);
@@ -383,12 +315,12 @@ static int settle(struct tree *tree, struct stack *stack, const struct item *ite
 		return r;
 	if (r > 0) {
 		pass->put_off_n++;
-		r = set_state(tree, item->id, PUT_OFF);
+		r = tree_stage_set_state(tree, item->id, STAGE_PUT_OFF);
 	} else {
 		pass->settled_n++;
 		r = place_live(tree, item);
 		if (r == 0)
-			r = set_state(tree, item->id, DONE);
+			r = tree_stage_set_state(tree, item->id, STAGE_DONE);
 	}
 	pop(stack);
 	return r;
@@ -402,7 +334,7 @@ static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 
 	if (r < 0)
 		return r;
-	if (r == 0 || top.state == DONE || top.state == PUT_OFF || top.item.deleted) {
+	if (r == 0 || top.state == STAGE_DONE || top.state == STAGE_PUT_OFF || top.item.deleted) {
 		if (r > 0)
 			item_fini(&top.item);
 		pop(stack);
@@ -414,7 +346,8 @@ static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 	if (r == 0)
 		r = leavers_first(tree, stack, &top.item);
 	if (r > 0)
-		r = top.state == TODO ? set_state(tree, top.item.id, DOING) : 0;
+		r = top.state == STAGE_TODO ? tree_stage_set_state(tree, top.item.id, STAGE_DOING)
+					    : 0;
 	else if (r == 0)
 		r = settle(tree, stack, &top.item, pass);
 	item_fini(&top.item);
@@ -502,20 +435,6 @@ static int apply_deletions(struct tree *tree)
 	}
 }
 
-/* After a complete enumeration: what it did not bring is as good as told deleted. */
-static int stage_unseen(struct tree *tree)
-{
-	sqlite3_stmt *s = tree->w[W_STAGE_UNSEEN];
-	int r, n;
-
-	sqlite3_bind_int64(s, 1, (int64_t)tree->stage_seq);
-	r = db_run(s);
-	n = r == 0 ? sqlite3_changes(tree->db) : 0;
-	if (n > 0)
-		log_info("a complete enumeration did not bring %d known items", n);
-	return r;
-}
-
 static int prune_tombs(struct tree *tree)
 {
 	sqlite3_stmt *s = tree->w[W_TOMB_PRUNE];
@@ -529,7 +448,7 @@ static int prune_tombs(struct tree *tree)
 
 static int apply_all(struct tree *tree, const char *link, bool full)
 {
-	int r = full ? stage_unseen(tree) : 0;
+	int r = full ? tree_stage_end_full(tree) : 0;
 
 	if (r == 0)
 		r = apply_live(tree);

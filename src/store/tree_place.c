@@ -118,6 +118,14 @@ static int delete_orphans(struct tree *tree, const char *pid)
 	}
 }
 
+int tree_place_unbury(struct tree *tree, const char *id)
+{
+	if (!tree->has_tombs)
+		return 0;
+	db_text(tree->w[W_TOMB_DELETE], 1, id);
+	return db_run(tree->w[W_TOMB_DELETE]);
+}
+
 int tree_place_bury(struct tree *tree, const char *id)
 {
 	sqlite3_stmt *s = tree->w[W_TOMB_GET];
@@ -346,6 +354,12 @@ static void take_times(struct tree_row *row, const struct item *item, bool new_c
 		row->attr.btime_ns = item->btime_ns;
 }
 
+static bool is_open(struct tree *tree, const struct tree_row *row)
+{
+	return row->attr.kind == TREE_FILE && tree->guard.file_open &&
+	       tree->guard.file_open(tree->guard.arg, row->attr.ino);
+}
+
 static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *now,
 		      const struct item *item)
 {
@@ -379,8 +393,7 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 	replace(&row->ctag, &now->ctag);
 	replace(&row->web_url, &now->web_url);
 	/* An open file goes on with the version it has, under the number it has. */
-	if (new_content && tree->guard.file_open &&
-	    tree->guard.file_open(tree->guard.arg, row->attr.ino)) {
+	if (new_content && is_open(tree, row)) {
 		r = tree_row_renumber(tree, row);
 		/* The folder's listing names another inode now. */
 		if (r == 0)
@@ -536,6 +549,66 @@ int tree_place_item(struct tree *tree, const struct item *item, bool is_news)
 
 	if (r >= 0)
 		r = tree_place_row(tree, r > 0 ? &row : NULL, item, is_news);
+	tree_row_fini(&row);
+	return r;
+}
+
+/* A row that stays where it is: 1 when it has the item's facts now. */
+static int update_in_place(struct tree *tree, struct tree_row *row, const struct item *item,
+			   int64_t parent, const char *wanted)
+{
+	struct tree_row now;
+	int r;
+
+	if (row->attr.ino == TREE_ROOT_INO || !is_in_place(row, parent, wanted) ||
+	    is_open(tree, row))
+		return 0;
+	r = tree_row_from_item(tree, item, &now);
+	if (r < 0)
+		return r;
+	if (item->kind == ITEM_UNKNOWN || now.attr.kind == row->attr.kind) {
+		r = update_row(tree, row, &now, item);
+		r = r < 0 ? r : 1;
+	}
+	tree_row_fini(&now);
+	return r;
+}
+
+/* A new row under a free name. */
+static int insert_easily(struct tree *tree, const struct item *item, int64_t parent,
+			 const char *wanted)
+{
+	struct tree_row now;
+	int r = tree_row_is_taken(tree, parent, item->id, wanted);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = tree_place_unbury(tree, item->id);
+	if (r == 0)
+		r = tree_row_from_item(tree, item, &now);
+	if (r < 0)
+		return r;
+	r = insert(tree, &now, item, parent, wanted, true);
+	tree_row_fini(&now);
+	return r < 0 ? r : 1;
+}
+
+int tree_place_easily(struct tree *tree, const struct item *item, bool may_insert)
+{
+	char wanted[NAMES_MAX_BYTES + 1];
+	struct tree_row row = { 0 };
+	int64_t parent;
+	bool complete;
+	int r = item->name ? find_parent(tree, item, &parent, &complete) : 0;
+
+	if (r < 0 || !item->name || parent == TREE_ORPHAN)
+		return r;
+	names_show(item->name, item->name_len, wanted);
+	r = tree_row_by_id(tree, item->id, &row);
+	if (r > 0)
+		r = update_in_place(tree, &row, item, parent, wanted);
+	else if (r == 0 && (may_insert || parent == TREE_ROOT_INO))
+		r = insert_easily(tree, item, parent, wanted);
 	tree_row_fini(&row);
 	return r;
 }

@@ -60,6 +60,7 @@ enum {
 	W_STAGE_GET_STATE,
 	W_STAGE_DEAD,
 	W_STAGE_UNSEEN,
+	W_STAGE_YOUNG,
 	W_FORGET_COMPLETE,
 	W_FORGET_ALL,
 	W_N,
@@ -91,6 +92,8 @@ struct tree {
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
 	uint64_t stage_seq;         /* counter at tree_stage_begin() */
+	uint64_t unseen_after;      /* inode up to which tree_stage_unseen() has looked */
+	uint64_t unseen_n;          /* and what it found; store lane */
 	uint64_t full_seq;          /* counter after the last complete enumeration; store lane */
 
 	struct mutex lock; /* MUTEX_RANK_TREE; guards readers */
@@ -147,6 +150,15 @@ must_check int tree_row_in_sight(struct tree *tree, int64_t dir);
 must_check int tree_row_path(struct tree *tree, int64_t dir, char **ret);
 bool tree_dir_known(struct tree *tree, int64_t dir);
 
+/* --- tree_stage.c --- */
+
+enum { STAGE_F_DELETED = 1, STAGE_F_ROOT = 2, STAGE_F_MALWARE = 4 };
+enum stage_state { STAGE_TODO, STAGE_DOING, STAGE_DONE, STAGE_PUT_OFF, STAGE_NOT_STAGED };
+
+must_check int tree_stage_set_state(struct tree *tree, const char *id, enum stage_state state);
+/* What a complete enumeration did not bring is staged as deleted. */
+must_check int tree_stage_end_full(struct tree *tree);
+
 /* --- tree_merge.c --- */
 
 /* Items of a page that was asked for after note, but for those it is behind of. dir_id: the folder
@@ -163,11 +175,16 @@ must_check int tree_place_item(struct tree *tree, const struct item *item, bool 
 /* The same for the row of the item's id; NULL when it has none. */
 must_check int tree_place_row(struct tree *tree, struct tree_row *row, const struct item *item,
 			      bool is_news);
+/* The same, told as news, if that moves nothing, removes nothing, takes no name that another has,
+ * and changes a folder below the root at most by an insert, if that is allowed. 1: done, 0: not. */
+must_check int tree_place_easily(struct tree *tree, const struct item *item, bool may_insert);
 /* Removes a row with all that is below it, children first. */
 must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
 /* The deletion of an id that has no row: what waited for it goes, and it is remembered, because a
  * page on its way may still bring it. */
 must_check int tree_place_bury(struct tree *tree, const char *id);
+/* It lives again. */
+must_check int tree_place_unbury(struct tree *tree, const char *id);
 /* Moves a row to a name nobody has, to free its own. */
 must_check int tree_place_aside(struct tree *tree, struct tree_row *row);
 /* 1: dir is the row ino, or below it. */

@@ -205,36 +205,64 @@ static void begin_done(void *arg)
 static int stage_page(struct delta *delta)
 {
 	const struct item_page *page = &delta->page;
-	int r = tree_stage_page(delta->tree, page->items, page->n);
+	struct change_set *set = NULL;
+	int r = delta->is_full ? tree_stage_full_page(delta->tree, page->items, page->n, &set)
+			       : tree_stage_page(delta->tree, page->items, page->n);
 
+	tell_changes(delta, set);
 	for (size_t i = 0; r == 0 && i < page->bad_n; i++)
 		r = tree_stage_keep(delta->tree, page->bad[i].id);
+	return r;
+}
+
+/* A step towards the tree after the last page; 1: there are more. Others get a turn on the lane
+ * between the steps. */
+static int apply(struct delta *delta)
+{
+	const char *link = delta->job_keeps_link ? NULL : delta->page.delta_link;
+	struct change_set *set = NULL;
+	int r = delta->is_full ? tree_stage_unseen(delta->tree) : 0;
+
+	if (r == 0)
+		r = tree_stage_apply(delta->tree, link, delta->is_full, &set);
+	tell_changes(delta, set);
 	return r;
 }
 
 static void stage_work(void *arg)
 {
 	struct delta *delta = arg;
-	const char *link = delta->job_keeps_link ? NULL : delta->page.delta_link;
 	uint64_t before = tree_note(delta->tree);
-	struct change_set *set = NULL;
 	int r = delta->job_begins ? tree_stage_begin(delta->tree) : 0;
 
 	if (r == 0)
 		r = stage_page(delta);
 	if (r == 0 && !delta->page.next_link)
-		r = tree_stage_apply(delta->tree, link, delta->is_full, &set);
-	delta->job_changed = tree_note(delta->tree) != before;
+		r = apply(delta);
+	delta->job_changed |= tree_note(delta->tree) != before;
 	delta->job_error = r;
-	tell_changes(delta, set);
+}
+
+static void apply_work(void *arg)
+{
+	struct delta *delta = arg;
+	uint64_t before = tree_note(delta->tree);
+
+	delta->job_error = apply(delta);
+	delta->job_changed |= tree_note(delta->tree) != before;
 }
 
 static void stage_done(void *arg)
 {
 	struct delta *delta = arg;
-	auto_free char *next = take_ptr(&delta->page.next_link);
+	auto_free char *next = NULL;
 
 	delta->job_pending = false;
+	if (delta->job_error > 0 && !delta->is_closing) {
+		push_job(delta, apply_work, stage_done);
+		return;
+	}
+	next = take_ptr(&delta->page.next_link);
 	item_page_fini(&delta->page);
 	if (delta->is_closing)
 		return;

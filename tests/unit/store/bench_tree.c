@@ -126,11 +126,15 @@ static int delta(struct tree *tree, unsigned n, const char *what)
 	r = tree_stage_begin(tree);
 	for (unsigned at = 0; r == 0 && at < n; at += PAGE) {
 		make_page(n - PAGE - at, PAGE);
-		r = tree_stage_page(tree, items, PAGE);
+		r = tree_stage_full_page(tree, items, PAGE, NULL);
 	}
+	while (r == 0 && (r = tree_stage_unseen(tree)) > 0)
+		r = 0;
+	report(what, n);
+	begin();
 	if (r == 0)
 		r = tree_stage_apply(tree, "link", true, NULL);
-	report(what, n);
+	report("of it the last commit, once", 1);
 	return r;
 }
 

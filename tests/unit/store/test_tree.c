@@ -730,6 +730,48 @@ static void test_a_wide_folder(void **state)
 	assert_int_equal(stats.items, WIDE + 1);
 }
 
+/* --- a complete enumeration --- */
+
+static void stage_full(struct tree *tree, const char *text)
+{
+	struct change_set *set;
+	struct spec spec;
+
+	read_spec(text, &spec);
+	assert_int_equal(tree_stage_full_page(tree, spec.items, spec.n, &set), 0);
+	change_set_free(set);
+}
+
+static void test_an_enumeration_comes_in_steps(void **state)
+{
+	struct place *p = *state;
+	struct tree *tree = p->tree;
+	struct change_set *set;
+	uint64_t keeps;
+
+	change_set_free(apply(tree,
+			      "d:d@root/ keeps:k@d moves:m@d swaps:s@root gone:g@root young:y@root"
+			      " old:o@root/ in_old:i@old",
+			      false));
+	keeps = ino_of(tree, "keeps");
+	assert_int_equal(tree_stage_begin(tree), 0);
+	/* At once: new content in its place, and what is new below the root or a folder seen. Not
+	 * yet: what moves, whose name another has, and what is in a folder that was not seen. */
+	stage_full(tree, "d:d@root/ keeps:k@d=2 new:n@d moves:m@root other:s@root swaps:t@root"
+			 " late:l@old");
+	assert_looks(tree, "d/ d/k d/m d/n g o/ o/i s y");
+	while (tree_stage_unseen(tree) > 0)
+		;
+	/* Found missing, but then a listing brings another version. */
+	change_set_free(merge(tree, "young:y@root=2", tree_note(tree), false));
+	assert_looks(tree, "d/ d/k d/m d/n g o/ o/i s y");
+	assert_int_equal(tree_stage_apply(tree, "link", true, &set), 0);
+	change_set_free(set);
+	assert_looks(tree, "d/ d/k d/n m s t y");
+	assert_int_equal(ino_of(tree, "keeps"), keeps);
+	assert_int_equal(ino_of(tree, "late"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -749,6 +791,7 @@ int main(void)
 		TEST(test_link_and_rows_come_together),
 		TEST(test_readers_see_whole_commits),
 		TEST(test_a_deep_tree),
+		TEST(test_an_enumeration_comes_in_steps),
 		TEST(test_a_wide_folder),
 	};
 

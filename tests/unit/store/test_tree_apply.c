@@ -240,16 +240,31 @@ static void collect(struct client *c, uint64_t token, bool full, struct run *run
 	memcpy(run->items + stale, last.items, last.n * sizeof(last.items[0]));
 }
 
-static void stage(struct client *c, const struct run *run)
+static void stage_some(struct client *c, const struct item *items, size_t n, bool full)
+{
+	struct change_set *set;
+
+	if (!full) {
+		assert_int_equal(tree_stage_page(c->tree, items, n), 0);
+		return;
+	}
+	view_take(c->tree, &c->before);
+	assert_int_equal(tree_stage_full_page(c->tree, items, n, &set), 0);
+	tell(c, set, false);
+}
+
+static void stage(struct client *c, const struct run *run, bool full)
 {
 	assert_int_equal(tree_stage_begin(c->tree), 0);
 	for (size_t at = 0; at < run->n;) {
 		size_t n = 1 + world_random(&c->w, 8);
 
 		n = at + n > run->n ? run->n - at : n;
-		assert_int_equal(tree_stage_page(c->tree, run->items + at, n), 0);
+		stage_some(c, run->items + at, n, full);
 		at += n;
 	}
+	if (full && world_random(&c->w, 2))
+		assert_int_equal(tree_stage_unseen(c->tree), 0);
 }
 
 static void note_identities(struct client *c)
@@ -274,15 +289,15 @@ static void apply(struct client *c, uint64_t token, bool full)
 	auto_free char *kept = NULL;
 
 	collect(c, token, full, &run);
+	stage(c, &run, full);
 	view_take(c->tree, &c->before);
-	stage(c, &run);
 	snprintf(link, sizeof(link), "link-%llu", (unsigned long long)c->w.tick);
 	assert_int_equal(tree_stage_apply(c->tree, link, full, &set), 0);
 	tell(c, set, false);
 	assert_int_equal(tree_kv_get(c->tree, TREE_KV_DELTA_LINK, &kept), 0);
 	assert_string_equal(kept, link);
 	if (world_random(&c->w, 4) == 0) { /* the same again */
-		stage(c, &run);
+		stage(c, &run, full);
 		assert_int_equal(tree_stage_apply(c->tree, NULL, full, &set), 0);
 		assert_null(set);
 	}
