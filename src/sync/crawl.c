@@ -10,6 +10,12 @@
 
 enum { RESTARTS_MAX = 3, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
 
+/* A page and the tree's counter before it was asked for. */
+struct crawled {
+	struct item_page page;
+	uint64_t note;
+};
+
 struct crawl {
 	struct loop *loop;
 	struct lane *store;
@@ -24,19 +30,24 @@ struct crawl {
 	struct paging paging;
 	unsigned restarts_n; /* of this run */
 	uint64_t items_n;
+	bool begins_later; /* when the job that is under way is done */
+	/* One page is on its way, or waits, while the one before it is stored. */
 	struct graph_call *call;
-	uint64_t note; /* the tree's counter before the request */
+	uint64_t note;
+	struct crawled ahead;
+	bool has_ahead;
 
 	/* A job on the store lane; these are its own while it is there. */
 	struct lane_job job;
 	bool job_pending;
-	struct item_page page;
+	struct crawled now;
 	int job_error;
 };
 
 static void fetch(struct crawl *crawl, const char *link);
 
 static void begin(struct crawl *crawl);
+static void merge_done(void *arg);
 
 static void on_retry(void *arg)
 {
@@ -76,7 +87,8 @@ void crawl_free(struct crawl *crawl)
 		crawl->source.cancel(take_ptr(&crawl->call));
 	while (crawl->job_pending)
 		loop_run_once(crawl->loop);
-	item_page_fini(&crawl->page);
+	item_page_fini(&crawl->now.page);
+	item_page_fini(&crawl->ahead.page);
 	paging_reset(&crawl->paging);
 	loop_timer_fini(&crawl->retry);
 	free(crawl);
@@ -102,40 +114,74 @@ static void pause_crawl(struct crawl *crawl, bool lost_network, const char *why)
 	crawl->retry_ms = crawl->retry_ms * 2 < RETRY_MAX_MS ? crawl->retry_ms * 2 : RETRY_MAX_MS;
 }
 
+static void drop_ahead(struct crawl *crawl)
+{
+	if (crawl->call)
+		crawl->source.cancel(take_ptr(&crawl->call));
+	item_page_fini(&crawl->ahead.page);
+	crawl->has_ahead = false;
+}
+
 static void merge_work(void *arg)
 {
 	struct crawl *crawl = arg;
 	struct change_set *set = NULL;
 
-	crawl->job_error = tree_merge_crawl(crawl->tree, crawl->page.items, crawl->page.n,
-					    crawl->note, crawl->page.next_link, &set);
-	if (crawl->job_error == 0 && !crawl->page.next_link)
+	crawl->job_error = tree_merge_crawl(crawl->tree, crawl->now.page.items, crawl->now.page.n,
+					    crawl->now.note, crawl->now.page.next_link, &set);
+	if (crawl->job_error == 0 && !crawl->now.page.next_link)
 		crawl->job_error = tree_kv_set(crawl->tree, TREE_KV_CRAWL_LINK, TREE_CRAWL_DONE);
 	if (set)
 		crawl->on_changes(crawl->arg, set);
 }
 
+/* Stores a page, and asks for the one after it meanwhile. That one's note is older than what this
+ * page changes, so of an item in both this page's state stays; what became of it since the crawl
+ * began is told by delta. */
+static void store(struct crawl *crawl, struct crawled *crawled)
+{
+	auto_free char *next = NULL;
+
+	crawl->now = *crawled;
+	*crawled = (struct crawled){ 0 };
+	if (crawl->now.page.next_link)
+		next = strdup(crawl->now.page.next_link);
+	crawl->job_pending = true;
+	lane_push(crawl->store, &crawl->job, merge_work, merge_done, crawl);
+	if (next)
+		fetch(crawl, next);
+	else if (!crawl->now.page.delta_link)
+		pause_crawl(crawl, false, "no memory");
+}
+
 static void merge_done(void *arg)
 {
 	struct crawl *crawl = arg;
-	auto_free char *next = take_ptr(&crawl->page.next_link);
+	bool is_last = !crawl->now.page.next_link;
 
 	crawl->job_pending = false;
-	crawl->items_n += crawl->page.n;
-	item_page_fini(&crawl->page);
+	crawl->items_n += crawl->now.page.n;
+	item_page_fini(&crawl->now.page);
 	if (crawl->is_closing)
 		return;
 	if (crawl->job_error < 0) {
-		pause_crawl(crawl, false, strerror(-crawl->job_error));
-	} else if (next) {
-		crawl->retry_ms = RETRY_FIRST_MS;
-		fetch(crawl, next);
-	} else {
+		drop_ahead(crawl);
+		if (crawl->is_running)
+			pause_crawl(crawl, false, strerror(-crawl->job_error));
+	} else if (is_last) {
 		crawl->is_running = false;
 		crawl->is_done = true;
 		paging_reset(&crawl->paging);
 		log_info("done: %llu items", (unsigned long long)crawl->items_n);
+	} else {
+		crawl->retry_ms = RETRY_FIRST_MS;
+		if (crawl->has_ahead) {
+			crawl->has_ahead = false;
+			store(crawl, &crawl->ahead);
+		}
 	}
+	if (crawl->begins_later)
+		begin(crawl);
 }
 
 /* What is known stays known: a crawl that begins again only repeats itself. */
@@ -168,10 +214,12 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 		pause_crawl(crawl, false, why);
 		return;
 	}
-	crawl->page = *page;
+	crawl->ahead = (struct crawled){ .page = *page, .note = crawl->note };
 	*page = (struct item_page){ 0 };
-	crawl->job_pending = true;
-	lane_push(crawl->store, &crawl->job, merge_work, merge_done, crawl);
+	if (crawl->job_pending)
+		crawl->has_ahead = true;
+	else
+		store(crawl, &crawl->ahead);
 }
 
 static void fetch(struct crawl *crawl, const char *link)
@@ -191,8 +239,13 @@ static void fetch(struct crawl *crawl, const char *link)
 static void begin(struct crawl *crawl)
 {
 	auto_free char *link = NULL;
-	int r = tree_kv_get(crawl->tree, TREE_KV_CRAWL_LINK, &link);
+	int r;
 
+	/* The stored link is about to change. */
+	crawl->begins_later = crawl->job_pending;
+	if (crawl->job_pending)
+		return;
+	r = tree_kv_get(crawl->tree, TREE_KV_CRAWL_LINK, &link);
 	if (r < 0 && r != -ENOENT)
 		return;
 	crawl->is_done = link && strcmp(link, TREE_CRAWL_DONE) == 0;

@@ -2,6 +2,7 @@
 #include "rig.h"
 
 #include <errno.h>
+#include <semaphore.h>
 
 struct test {
 	struct rig rig;
@@ -87,6 +88,52 @@ static void test_pages_are_merged_as_they_come(void **state)
 	assert_int_equal(t->rig.changes_n[CHANGE_CREATE], 0);
 	crawl_start(t->crawl);
 	assert_int_equal(rig_waiting_n(&t->rig), 0);
+}
+
+static void hold_lane(void *arg)
+{
+	(void)sem_wait(arg);
+}
+
+static void test_asks_while_it_stores(void **state)
+{
+	struct test *t = *state;
+	struct lane_job job;
+	sem_t gate;
+
+	(void)sem_init(&gate, 0, 0);
+	lane_push(t->rig.lane, &job, hold_lane, NULL, &gate);
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	rig_answer(asked(t, RIG_LINK("2")), RIG_NEXT(RIG_FILE("F", "f", "A", "1"), RIG_LINK("3")));
+	/* One page ahead, not two. */
+	rig_turn_ms(&t->rig, 20);
+	assert_true(list_empty(&t->rig.calls));
+	assert_false(rig_has(&t->rig, "A"));
+	(void)sem_post(&gate);
+	finish(t, RIG_LINK("3"));
+	assert_true(rig_has(&t->rig, "A"));
+	assert_true(rig_has(&t->rig, "F"));
+	assert_int_equal(crawl_items_n(t->crawl), 3);
+	(void)sem_destroy(&gate);
+}
+
+/* The network goes and comes back while a page is stored: the crawl goes on after that page. */
+static void test_loses_the_network_while_it_stores(void **state)
+{
+	struct test *t = *state;
+	struct lane_job job;
+	sem_t gate;
+
+	(void)sem_init(&gate, 0, 0);
+	lane_push(t->rig.lane, &job, hold_lane, NULL, &gate);
+	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
+	rig_refuse_offline(asked(t, RIG_LINK("2")));
+	crawl_start(t->crawl);
+	assert_true(list_empty(&t->rig.calls));
+	(void)sem_post(&gate);
+	finish(t, RIG_LINK("2"));
+	assert_true(rig_has(&t->rig, "A"));
+	(void)sem_destroy(&gate);
 }
 
 static void test_goes_on_after_a_restart(void **state)
@@ -199,6 +246,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_pages_are_merged_as_they_come),
+		TEST(test_asks_while_it_stores),
+		TEST(test_loses_the_network_while_it_stores),
 		TEST(test_goes_on_after_a_restart),
 		TEST(test_free_while_storing),
 		TEST(test_begins_again),
