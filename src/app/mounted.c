@@ -309,6 +309,8 @@ void mounted_close(struct mounted *m)
 		loop_stop(m->service.loop);
 		pthread_join(m->loop_thread, NULL);
 	}
+	if (m->tree)
+		tree_give_up(m->tree);
 	control_free(m->control);
 	drive_free(m->drive);
 	ahead_free(m->ahead);

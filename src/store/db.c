@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { BUSY_MS = 10000, STATEMENT_ERROR_MAX = 200 };
+enum { BUSY_MS = 10000, STATEMENT_ERROR_MAX = 200, CLOSE_WAL_MAX = 5 * 1024 * 1024 };
 
 int db_error(sqlite3 *db, int code)
 {
@@ -22,6 +22,8 @@ int db_error(sqlite3 *db, int code)
 		return 0;
 	case SQLITE_NOMEM:
 		return -ENOMEM;
+	case SQLITE_INTERRUPT:
+		return -ECANCELED;
 	case SQLITE_FULL:
 		return -ENOSPC;
 	case SQLITE_CORRUPT:
@@ -98,8 +100,11 @@ static int set_up(sqlite3 *db, const char *path, const char *schema, int version
 	auto_free char *sql = NULL;
 	int found = 0, r;
 
+	/* A page that many commits change is written to the file once for each checkpoint: at a
+	 * million rows twice as many pages between them saved a fifth of the time of a crawl. The
+	 * file shrinks again, because opening reads it. */
 	r = db_exec(db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-			"PRAGMA wal_autocheckpoint = 4000");
+			"PRAGMA wal_autocheckpoint = 10000; PRAGMA journal_size_limit = 4194304");
 	if (r == 0)
 		r = get_version(db, &found);
 	if (r < 0 || found == version)
@@ -153,8 +158,21 @@ int db_open_reader(const char *path, int cache_kib, sqlite3 **ret)
 	return open_with(path, SQLITE_OPEN_READWRITE, cache_kib, ret);
 }
 
+/* The last to close moves what is in the WAL file to its place, and waits for the disk. When it is
+ * much, the next open reads it instead: the end of the program is not the time for that. */
+static void skip_long_checkpoint(sqlite3 *db)
+{
+	const char *path = sqlite3_db_filename(db, "main");
+	struct stat st;
+
+	if (path && stat(sqlite3_filename_wal(path), &st) == 0 && st.st_size > CLOSE_WAL_MAX)
+		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+}
+
 void db_close(sqlite3 *db)
 {
+	if (db)
+		skip_long_checkpoint(db);
 	if (db && sqlite3_close(db) != SQLITE_OK)
 		log_error("a database was closed with statements still open");
 }

@@ -11,7 +11,13 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { VERSION = 2, WRITER_CACHE_KIB = 24576, READER_CACHE_KIB = 2048, READERS_MAX = 12 };
+enum {
+	VERSION = 2,
+	WRITER_CACHE_KIB = 24576,
+	READER_CACHE_KIB = 2048,
+	READERS_MAX = 12,
+	PROGRESS_STEPS = 100000
+};
 enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_STATS, R_KV, R_N };
 
 #define COLUMNS                                                                                 \
@@ -200,6 +206,14 @@ static int check_sound(struct tree *tree)
 	return r < 0 ? r : tree_kv_set(tree, KV_IN_USE, "1");
 }
 
+/* Of SQLite, from time to time in a statement that takes long. */
+static int on_progress(void *arg)
+{
+	struct tree *tree = arg;
+
+	return tree->gives_up;
+}
+
 int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **ret)
 {
 	struct tree *tree = calloc(1, sizeof(*tree));
@@ -215,8 +229,10 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 	r = open_files(tree, dir_fd, name);
 	if (r == 0)
 		r = db_prepare(tree->db, writer_sql, W_N, tree->w);
-	if (r == 0)
+	if (r == 0) {
+		sqlite3_progress_handler(tree->db, PROGRESS_STEPS, on_progress, tree);
 		r = check_drive(tree, drive_id);
+	}
 	if (r == 0)
 		r = check_sound(tree);
 	if (r == 0)
@@ -278,6 +294,11 @@ int tree_discard(int dir_fd, const char *name)
 void tree_set_guard(struct tree *tree, const struct tree_guard *guard)
 {
 	tree->guard = *guard;
+}
+
+void tree_give_up(struct tree *tree)
+{
+	tree->gives_up = true;
 }
 
 uint64_t tree_note(struct tree *tree)

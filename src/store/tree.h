@@ -125,6 +125,10 @@ struct tree_guard {
 };
 void tree_set_guard(struct tree *tree, const struct tree_guard *guard);
 
+/* The owner is about to end: what takes long on the store lane is given up, with -ECANCELED and
+ * without effect; the service tells it again. Any thread. */
+void tree_give_up(struct tree *tree);
+
 /*
  * Writes; store lane only. Each gives the changes that the kernel must hear of, or NULL when
  * there are none; the caller owns them.

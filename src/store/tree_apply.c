@@ -330,7 +330,11 @@ static int settle(struct tree *tree, struct stack *stack, const struct item *ite
 static int step(struct tree *tree, struct stack *stack, struct pass *pass)
 {
 	struct staged top;
-	int r = get_staged(tree, stack->ids[stack->n - 1], &top);
+	int r;
+
+	if (tree->gives_up)
+		return -ECANCELED;
+	r = get_staged(tree, stack->ids[stack->n - 1], &top);
 
 	if (r < 0)
 		return r;

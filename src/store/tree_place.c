@@ -72,7 +72,7 @@ int tree_place_delete(struct tree *tree, const struct tree_row *top)
 	for (;;) {
 		struct tree_row row;
 		uint64_t child;
-		int r = first_child(tree, at, &child);
+		int r = tree->gives_up ? -ECANCELED : first_child(tree, at, &child);
 
 		if (r < 0)
 			return r;

@@ -89,6 +89,7 @@ struct tree {
 	uint64_t next_ino;       /* store lane */
 	bool has_tombs;          /* false: certainly none; store lane */
 	atomic_uint_fast64_t seq;
+	atomic_bool gives_up;
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
 	uint64_t stage_seq;         /* counter at tree_stage_begin() */

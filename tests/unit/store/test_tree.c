@@ -772,6 +772,22 @@ static void test_an_enumeration_comes_in_steps(void **state)
 	assert_int_equal(ino_of(tree, "late"), 0);
 }
 
+static void test_gives_up(void **state)
+{
+	struct place *p = *state;
+	struct tree *tree = p->tree;
+	struct change_set *set;
+	struct spec spec;
+
+	change_set_free(apply(tree, "a:a@root", false));
+	read_spec("-a b:b@root", &spec);
+	assert_int_equal(tree_stage_begin(tree), 0);
+	assert_int_equal(tree_stage_page(tree, spec.items, spec.n), 0);
+	tree_give_up(tree);
+	assert_int_equal(tree_stage_apply(tree, "later", false, &set), -ECANCELED);
+	assert_looks(tree, "a");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -792,6 +808,7 @@ int main(void)
 		TEST(test_readers_see_whole_commits),
 		TEST(test_a_deep_tree),
 		TEST(test_an_enumeration_comes_in_steps),
+		TEST(test_gives_up),
 		TEST(test_a_wide_folder),
 	};
 
