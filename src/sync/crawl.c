@@ -9,8 +9,10 @@
 #include <string.h>
 
 enum { RESTARTS_MAX = 3, RETRY_FIRST_MS = 5000, RETRY_MAX_MS = 300000 };
+/* More items than that wait for the store, and the crawl waits, too. */
+enum { AHEAD_MAX = 4000 };
 
-/* A page and the tree's counter before it was asked for. */
+/* Some pages, as one, and the tree's counter before the first was asked for. */
 struct crawled {
 	struct item_page page;
 	uint64_t note;
@@ -31,7 +33,7 @@ struct crawl {
 	unsigned restarts_n; /* of this run */
 	uint64_t items_n;
 	bool begins_later; /* when the job that is under way is done */
-	/* One page is on its way, or waits, while the one before it is stored. */
+	/* While pages are stored, others come and wait to be stored in one commit. */
 	struct graph_call *call;
 	uint64_t note;
 	struct crawled ahead;
@@ -122,6 +124,11 @@ static void drop_ahead(struct crawl *crawl)
 	crawl->has_ahead = false;
 }
 
+static char *copy_link(const struct item_page *page)
+{
+	return page->next_link ? strdup(page->next_link) : NULL;
+}
+
 static void merge_work(void *arg)
 {
 	struct crawl *crawl = arg;
@@ -135,22 +142,27 @@ static void merge_work(void *arg)
 		crawl->on_changes(crawl->arg, set);
 }
 
-/* Stores a page, and asks for the one after it meanwhile. That one's note is older than what this
- * page changes, so of an item in both this page's state stays; what became of it since the crawl
- * began is told by delta. */
-static void store(struct crawl *crawl, struct crawled *crawled)
+/* Stores what came. The notes of the pages after it are older than what it changes, so of an item
+ * that comes twice the first state stays; what became of it since the crawl began is told by
+ * delta. */
+static void store(struct crawl *crawl)
 {
-	auto_free char *next = NULL;
-
-	crawl->now = *crawled;
-	*crawled = (struct crawled){ 0 };
-	if (crawl->now.page.next_link)
-		next = strdup(crawl->now.page.next_link);
+	crawl->now = crawl->ahead;
+	crawl->ahead = (struct crawled){ 0 };
+	crawl->has_ahead = false;
 	crawl->job_pending = true;
 	lane_push(crawl->store, &crawl->job, merge_work, merge_done, crawl);
-	if (next)
-		fetch(crawl, next);
-	else if (!crawl->now.page.delta_link)
+}
+
+/* Asks for the page after this one, if there is one and the store is not too far behind. link: a
+ * copy of the page's, that could not be made if it is NULL. */
+static void go_on(struct crawl *crawl, const char *link, bool is_last)
+{
+	if (is_last || !crawl->is_running || crawl->call || crawl->ahead.page.n >= AHEAD_MAX)
+		return;
+	if (link)
+		fetch(crawl, link);
+	else
 		pause_crawl(crawl, false, "no memory");
 }
 
@@ -176,8 +188,10 @@ static void merge_done(void *arg)
 	} else {
 		crawl->retry_ms = RETRY_FIRST_MS;
 		if (crawl->has_ahead) {
-			crawl->has_ahead = false;
-			store(crawl, &crawl->ahead);
+			auto_free char *next = copy_link(&crawl->ahead.page);
+
+			store(crawl);
+			go_on(crawl, next, !crawl->now.page.next_link);
 		}
 	}
 	if (crawl->begins_later)
@@ -198,6 +212,7 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 {
 	struct crawl *crawl = arg;
 	const char *why = "the last page has no @odata.deltaLink";
+	auto_free char *next = NULL;
 	int r;
 
 	crawl->call = NULL;
@@ -214,12 +229,17 @@ static void on_page(void *arg, const struct graph_result *result, struct item_pa
 		pause_crawl(crawl, false, why);
 		return;
 	}
-	crawl->ahead = (struct crawled){ .page = *page, .note = crawl->note };
-	*page = (struct item_page){ 0 };
-	if (crawl->job_pending)
-		crawl->has_ahead = true;
-	else
-		store(crawl, &crawl->ahead);
+	next = copy_link(page);
+	if ((page->next_link && !next) || item_page_append(&crawl->ahead.page, page) < 0) {
+		pause_crawl(crawl, false, "no memory");
+		return;
+	}
+	if (!crawl->has_ahead)
+		crawl->ahead.note = crawl->note;
+	crawl->has_ahead = true;
+	if (!crawl->job_pending)
+		store(crawl);
+	go_on(crawl, next, !next);
 }
 
 static void fetch(struct crawl *crawl, const char *link)

@@ -374,6 +374,25 @@ void item_page_fini(struct item_page *page)
 	*page = (struct item_page){ 0 };
 }
 
+int item_page_append(struct item_page *to, struct item_page *from)
+{
+	struct item *items = realloc(to->items, (to->n + from->n + 1) * sizeof(*items));
+
+	if (!items)
+		return -ENOMEM;
+	to->items = items;
+	if (from->n > 0)
+		memcpy(items + to->n, from->items, from->n * sizeof(*items));
+	to->n += from->n;
+	from->n = 0;
+	free(to->next_link);
+	free(to->delta_link);
+	to->next_link = take_ptr(&from->next_link);
+	to->delta_link = take_ptr(&from->delta_link);
+	item_page_fini(from);
+	return 0;
+}
+
 int item_parse_body(const char *body, size_t len, struct item *ret, struct item_problem *problem)
 {
 	auto_call(jnode_fini) struct jnode_doc doc = { 0 };

@@ -84,6 +84,9 @@ must_check int item_parse_body(const char *body, size_t len, struct item *ret,
 			       struct item_problem *problem);
 void item_fini(struct item *item);
 void item_page_fini(struct item_page *page);
+/* Moves a page's items and links, which take the place of those before, to the end of another, and
+ * frees its rest. -ENOMEM: nothing happened. */
+must_check int item_page_append(struct item_page *to, struct item_page *from);
 
 struct item_drive {
 	char *id, *type, *name, *web_url;

@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <semaphore.h>
+#include <stdio.h>
+
+enum { MANY = 4000 };
 
 struct test {
 	struct rig rig;
@@ -95,6 +98,25 @@ static void hold_lane(void *arg)
 	(void)sem_wait(arg);
 }
 
+static void answer_many(struct rig_call *call, unsigned n, const char *link)
+{
+	char *body = NULL;
+	size_t size;
+	FILE *f = open_memstream(&body, &size);
+
+	assert_non_null(f);
+	fprintf(f, "{\"value\":[");
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f,
+			"%s{\"id\":\"m%u\",\"name\":\"m%u\",\"file\":{},\"size\":1,"
+			"\"parentReference\":{\"driveId\":\"D\",\"id\":\"A\"}}",
+			i ? "," : "", i, i);
+	fprintf(f, "],\"@odata.nextLink\":\"%s\"}", link);
+	assert_int_equal(fclose(f), 0);
+	rig_answer(call, body);
+	free(body);
+}
+
 static void test_asks_while_it_stores(void **state)
 {
 	struct test *t = *state;
@@ -105,15 +127,17 @@ static void test_asks_while_it_stores(void **state)
 	lane_push(t->rig.lane, &job, hold_lane, NULL, &gate);
 	rig_answer(asked(t, NULL), RIG_NEXT(RIG_DIR("A", "a", "R"), RIG_LINK("2")));
 	rig_answer(asked(t, RIG_LINK("2")), RIG_NEXT(RIG_FILE("F", "f", "A", "1"), RIG_LINK("3")));
-	/* One page ahead, not two. */
+	answer_many(asked(t, RIG_LINK("3")), MANY, RIG_LINK("4"));
+	/* So many that the store is waited for. */
 	rig_turn_ms(&t->rig, 20);
 	assert_true(list_empty(&t->rig.calls));
 	assert_false(rig_has(&t->rig, "A"));
 	(void)sem_post(&gate);
-	finish(t, RIG_LINK("3"));
+	finish(t, RIG_LINK("4"));
 	assert_true(rig_has(&t->rig, "A"));
 	assert_true(rig_has(&t->rig, "F"));
-	assert_int_equal(crawl_items_n(t->crawl), 3);
+	assert_true(rig_has(&t->rig, "m0"));
+	assert_int_equal(crawl_items_n(t->crawl), MANY + 3);
 	(void)sem_destroy(&gate);
 }
 
