@@ -137,16 +137,26 @@ bool simbytes_find(struct simbytes *b, uint32_t item, uint32_t version, struct s
 	return true;
 }
 
+static uint64_t random_word(uint64_t seed, uint64_t n)
+{
+	uint64_t word = (seed + n) * 0x9e3779b97f4a7c15u;
+
+	word ^= word >> 29;
+	word *= 0xbf58476d1ce4e5b9u;
+	return word ^ word >> 32;
+}
+
 static void random_bytes(uint64_t seed, uint64_t offset, char *at, size_t len)
 {
-	for (; len > 0;) {
-		uint64_t word = (seed + offset / 8) * 0x9e3779b97f4a7c15u;
+	while (len > 0) {
+		uint64_t word = random_word(seed, offset / 8);
 		size_t skip = offset % 8, n = 8 - skip < len ? 8 - skip : len;
 
-		word ^= word >> 29;
-		word *= 0xbf58476d1ce4e5b9u;
-		word ^= word >> 32;
-		memcpy(at, (char *)&word + skip, n);
+		/* Whole words by far the most: a length known to the compiler makes it a store. */
+		if (n == 8)
+			memcpy(at, &word, 8);
+		else
+			memcpy(at, (char *)&word + skip, n);
 		at += n;
 		offset += n;
 		len -= n;

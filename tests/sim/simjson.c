@@ -50,14 +50,21 @@ static char *grow(struct simjson *w, size_t more)
 	return w->data + w->len;
 }
 
-void simjson_raw(struct simjson *w, const void *data, size_t len)
+char *simjson_extend(struct simjson *w, size_t len)
 {
 	char *at = grow(w, len);
 
-	if (len > 0)
-		memcpy(at, data, len);
 	w->len += len;
 	w->data[w->len] = '\0';
+	return at;
+}
+
+void simjson_raw(struct simjson *w, const void *data, size_t len)
+{
+	char *at = simjson_extend(w, len);
+
+	if (len > 0)
+		memcpy(at, data, len);
 }
 
 void simjson_text(struct simjson *w, const char *text)

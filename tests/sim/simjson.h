@@ -21,6 +21,8 @@ char *simjson_dup(const char *s);
 
 void simjson_fini(struct simjson *w);
 void simjson_clear(struct simjson *w);
+/* Makes the text longer by len bytes, for the caller to fill; valid until the next call. */
+char *simjson_extend(struct simjson *w, size_t len);
 void simjson_raw(struct simjson *w, const void *data, size_t len);
 void simjson_text(struct simjson *w, const char *text);
 void simjson_format(struct simjson *w, const char *fmt, ...) printf_like(2, 3);

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { CHUNK_BYTES = 256 << 10, BACKLOG = 512, IN_MAX_BYTES = SIMHTTP_BODY_MAX_BYTES + (1 << 20) };
+enum { CHUNK_BYTES = 256 << 10, BACKLOG = 512, CATCH_UP_US = 200000 };
+enum { IN_MAX_BYTES = SIMHTTP_BODY_MAX_BYTES + (1 << 20) };
 
 enum phase { PHASE_READ, PHASE_WAIT, PHASE_SEND, PHASE_STALLED, PHASE_TAKEN, PHASE_ENDED };
 
@@ -130,10 +131,10 @@ static bool fill(struct simconn *c)
 		n = (size_t)(total - c->body_at);
 	simjson_clear(&c->out);
 	c->out_at = 0;
-	at = simjson_alloc(n);
+	if (c->body_at < body_n && n > body_n - c->body_at)
+		n = (size_t)(body_n - c->body_at);
+	at = simjson_extend(&c->out, n);
 	if (c->body_at < body_n) {
-		if (n > body_n - c->body_at)
-			n = (size_t)(body_n - c->body_at);
 		if (r->has_ref)
 			simbytes_read(&r->ref, r->ref_at + c->body_at, at, n);
 		else
@@ -143,8 +144,6 @@ static bool fill(struct simconn *c)
 	}
 	if (r->flip_at >= c->body_at && r->flip_at - c->body_at < n)
 		at[r->flip_at - c->body_at] ^= 1;
-	simjson_raw(&c->out, at, n);
-	free(at);
 	c->body_at += n;
 	return true;
 }
@@ -157,8 +156,9 @@ static void pace(struct simconn *c, size_t sent)
 
 	if (c->port == SIMPORT_ADMIN || !rate)
 		return;
-	if (c->next_us < now)
-		c->next_us = now;
+	/* A little may be made up for, or a late wake-up would be a lower rate. */
+	if (c->next_us + CATCH_UP_US < now)
+		c->next_us = now - CATCH_UP_US;
 	c->next_us += sent * 1000000u / rate;
 }
 
@@ -216,6 +216,8 @@ static void start_sending(struct simconn *c)
 	}
 	c->phase = PHASE_SEND;
 	c->body_at = 0;
+	if (c->next_us < now_us())
+		c->next_us = now_us();
 	simjson_clear(&c->out);
 	c->out_at = 0;
 	if (r->raw) {
@@ -301,6 +303,9 @@ static int on_bytes(struct simconn *c, const char *data, size_t len)
 	}
 	if (c->in.len + len > IN_MAX_BYTES)
 		return -1;
+	/* libwebsockets' deadline for the TLS handshake is not lifted for raw connections: it
+	 * would end them, replies and all, after five seconds. */
+	lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0);
 	simjson_raw(&c->in, data, len);
 	if (c->phase == PHASE_READ)
 		begin_reading(c);
