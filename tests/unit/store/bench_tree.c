@@ -147,10 +147,10 @@ static int count(void *arg, const struct tree_attr *attr, const char *name)
 static int look_up(struct tree *tree, unsigned n)
 {
 	struct tree_stats stats;
-	unsigned listed = 0;
+	unsigned listed = 0, lookups = n < LOOKUPS ? n : LOOKUPS;
 
 	begin();
-	for (unsigned k = 0; k < LOOKUPS; k++) {
+	for (unsigned k = 0; k < lookups; k++) {
 		unsigned i = (unsigned)((uint64_t)k * 7919 % (n / FOLDER)) * FOLDER + 1;
 		struct tree_attr dir, attr;
 		char name[40];
@@ -164,7 +164,7 @@ static int look_up(struct tree *tree, unsigned n)
 		if (r < 0)
 			return r;
 	}
-	report("look-up", 2 * LOOKUPS);
+	report("look-up", 2 * lookups);
 	begin();
 	for (uint64_t ino = 2; listed < n / 2; ino += FOLDER)
 		if (tree_list(tree, ino, 0, count, &listed) < 0)
