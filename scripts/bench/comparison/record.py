@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-SLOW_S = 100  # a system that took so long in a row is not asked again
+SLOW_S = 60  # a system that took so long in a row is not asked again
 
 
 @dataclass
@@ -50,9 +50,9 @@ class Target:
             return None
         if self.at_least:
             return self.value / self.limit
-        if self.limit == 0:
-            return 1.0 if self.value <= 0 else 0.0
-        return self.limit / self.value if self.value else float("inf")
+        if self.value <= 0:
+            return 1.0
+        return self.limit / self.value
 
 
 @dataclass

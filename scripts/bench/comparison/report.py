@@ -65,7 +65,7 @@ def target_lines(record):
         load = max((s.load for s in record.samples if s.row == row.id), default=None)
         for t in row.targets:
             span = f" [{number(t.low)} – {number(t.high)}]" if t.low is not None and t.low != t.high else ""
-            yield (row.title, t.text, f"{'≥' if t.at_least else '≤'} {number(t.limit)}{' ×' if 'speed' in t.text else ''}",
+            yield (f"`{row.id}`", row.title, t.text, f"{'≥' if t.at_least else '≤'} {number(t.limit)}{' ×' if 'speed' in t.text else ''}",
                    number(t.value) + span, verdict(t), number(load))
 
 
@@ -81,7 +81,7 @@ def time_lines(record):
             cells.append(amount(row, record.median(row.id, system)) +
                          (f" ± {spread * 50:.0f} %" if len(samples) > 1 else ""))
         if any(c != "–" for c in cells):
-            yield (row.title, *cells)
+            yield (f"`{row.id}`", *cells)
 
 
 def count_lines(record):
@@ -89,14 +89,13 @@ def count_lines(record):
         for system in sorted({s.system for s in record.samples if s.row == row.id and s.requests is not None}):
             samples = record.of(row.id, system)
             fetched = counts(samples, "fetched")
-            yield (row.title, system, number(counts(samples, "requests")), number(counts(samples, "listings")),
+            yield (f"`{row.id}`", system, number(counts(samples, "requests")), number(counts(samples, "listings")),
                    "–" if not fetched else f"{fetched / 1e6:,.1f} MB", number(counts(samples, "fuse")))
 
 
 def value_lines(record):
-    titles = {row.id: row.title for row in record.rows.values()}
     for row, name, value, unit in record.values:
-        yield (titles.get(row, row), name, f"{number(value)} {unit}")
+        yield (f"`{row}`", name, f"{number(value)} {unit}")
 
 
 # --- machine, method, noise ---
@@ -129,10 +128,10 @@ def noise(record):
                if len(record.of(row.id, "local")) > 1}
     if not spreads:
         return "The local file system was measured no more than once."
-    noisy = [record.rows[row].title for row, s in spreads.items() if s > NOISY]
+    noisy = [f"`{row}`" for row, s in spreads.items() if s > NOISY]
     text = (f"Spread of the local file system, (highest − lowest) / median: {min(spreads.values()) * 100:.0f} to "
             f"{max(spreads.values()) * 100:.0f} %, median {statistics.median(spreads.values()) * 100:.0f} %.")
-    return text + (" More than 25 %, so indicative only: " + "; ".join(noisy) + "." if noisy else "")
+    return text + (" More than 25 %, so indicative only: " + ", ".join(noisy) + "." if noisy else "")
 
 
 METHOD = """All systems are measured in one run, one after the other within each repeat (A B C, A B C, ...). A figure is the
@@ -141,7 +140,7 @@ the highest in brackets. Primitives are loops in one small program (`scripts/ben
 with their start and end. Warm means that the same was done once before. The service is `graphsim` on the same machine,
 over TLS, with its latency before each reply and its rate for each connection; its own work takes part of the same
 processors. The pass-through (`scripts/bench/passthrough.c`) shows a local folder with graphfs' cache settings and threads.
-A system that took more than 100 s in a row is not asked again. Requests of the service and of the kernel (FUSE) are
+A system that took more than 60 s in a row is not asked again. Requests of the service and of the kernel (FUSE) are
 those of one repeat, median."""
 
 
@@ -161,16 +160,16 @@ def page(record, graphfs, plots, short):
             f"- Versions: {versions(graphfs)}", f"- rclone's best flags: `{' '.join(best_flags())}`",
             f"- Noise: {noise(record)}", "", METHOD, "", "## What must be reached", ""]
     out += [f"![Each target and what was reached]({plots[0]})", ""] if plots else []
-    out += table(("workload", "measured against", "target", "reached value", "reached", "load"), target_lines(record))
+    out += table(("row", "workload", "measured against", "target", "reached value", "reached", "load"), target_lines(record))
     out += ["", "## Times", ""]
     out += [f"![Speed of each system relative to graphfs]({plots[1]})", ""] if plots else []
-    out += table(("workload", *COLUMNS), time_lines(record))
+    out += table(("row", *COLUMNS), time_lines(record))
     out += ["", "## Requests", ""]
-    out += table(("workload", "system", "to the service", "of them listings", "content", "of the kernel (FUSE)"),
+    out += table(("row", "system", "to the service", "of them listings", "content", "of the kernel (FUSE)"),
                  count_lines(record))
     if record.values:
         out += ["", "## Other figures", ""]
-        out += table(("workload", "figure", "value"), value_lines(record))
+        out += table(("row", "figure", "value"), value_lines(record))
     return "\n".join(out) + "\n"
 
 
@@ -221,7 +220,7 @@ def plot_targets(record):
         one, x = axis.at(1), axis.at(score)
         body.append(f'<rect x="{min(one, x):.1f}" y="{y + 3}" width="{max(abs(x - one), 1.5):.1f}" height="{step - 6}" '
                     f'fill="{GREEN if t.is_reached else RED}"/>')
-        body.append(words(510, y + 13, f"{row.title[:58]}: {t.text[:34]}", 10.5, INK, "end"))
+        body.append(words(510, y + 13, f"{row.id}: {t.text}", 10.5, INK, "end"))
     return drawing(bottom + 28, "What was reached, relative to the target (right of 1 ×: reached)", body)
 
 
@@ -237,7 +236,7 @@ def plot_speeds(record):
         body.append(words(38 + i * 130, 54, system, 11.5))
     for i, (row, own, speeds) in enumerate(rows):
         y = top + step * i + step / 2
-        body.append(words(460, y + 4, f"{row.title[:62]}: {amount(row, own)}", 10.5, INK, "end"))
+        body.append(words(460, y + 4, f"{row.id}: {amount(row, own)}", 10.5, INK, "end"))
         for system, speed in speeds.items():
             body.append(f'<circle cx="{axis.at(speed):.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[system]}" fill-opacity="0.85"/>')
     return drawing(bottom + 28, "Speed relative to graphfs (right: faster)", body)
