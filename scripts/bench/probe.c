@@ -230,7 +230,7 @@ static void prepare_file(struct job *j)
 	j->n = number(j, 2);
 	j->seed = number(j, 3);
 	j->buf_bytes = strcmp(j->argv[0], "seq") == 0 ? j->n : RANDOM_BYTES;
-	j->buf = malloc(j->buf_bytes);
+	j->buf = malloc(j->buf_bytes + 1);
 	if (!j->buf)
 		die("buffer");
 	/* Page faults of the buffer are not the file's. */
@@ -241,7 +241,7 @@ static void prepare_orc(struct job *j)
 {
 	prepare_paths(j);
 	j->buf_bytes = 64 << 10;
-	j->buf = malloc(j->buf_bytes);
+	j->buf = malloc(j->buf_bytes + 1);
 	if (!j->buf)
 		die("buffer");
 	memset(j->buf, 1, j->buf_bytes);
