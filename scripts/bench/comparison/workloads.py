@@ -568,10 +568,10 @@ class Churn:
 
 
 def interference(record):
-    rows = ("busy-idle", "busy-readers", "busy-changes")
+    rows = ("busy-none", "busy-readers", "busy-changes")
     if not record.wants(*rows):
         return
-    record.row("busy-idle", "warm statx, random paths: idle", "op")
+    record.row("busy-none", "warm statx, random paths: idle", "op")
     record.row("busy-readers", f"the same while {Sizes.readers_n} readers fetch cold data", "op")
     record.row("busy-changes", f"the same while {Sizes.churn_each_s:,} invalidations a second run", "op")
     dirs, files = Sizes.trees["200x50"]
@@ -589,8 +589,12 @@ def interference(record):
         for i in range(repeat):
             paths = [graphfs.path("cold", f"{i * Sizes.readers_n + k}.bin") for k in range(Sizes.readers_n)]
             disturb(record, stage, (local, graphfs), paths)
-    record.faster("busy-readers", "graphfs", 0.7, other_row="busy-idle", label="speed when idle")
-    record.faster("busy-changes", "graphfs", 0.7, other_row="busy-idle", label="speed when idle")
+    record.faster("busy-readers", "graphfs", 0.7, other_row="busy-none", label="speed when idle")
+    record.faster("busy-changes", "graphfs", 0.7, other_row="busy-none", label="speed when idle")
+    # What the load takes from everybody: the processors are shared with the service and the readers.
+    for row in rows[1:]:
+        bound = record.median("busy-none", "local") / record.median(row, "local")
+        record.value(row, "speed of the local file system under the same load, relative to idle", bound, "×")
 
 
 def disturb(record, stage, systems, paths):
@@ -601,7 +605,7 @@ def disturb(record, stage, systems, paths):
 
     for system in systems:
         primitive("walkstat", system.mnt)
-    look("busy-idle")
+    look("busy-none")
     readers = Readers(paths)
     time.sleep(Sizes.settle_s)
     look("busy-readers")
