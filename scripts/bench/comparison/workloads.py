@@ -68,7 +68,7 @@ class Stage:
 
     def __init__(self, record, *service_options):
         self.record = record
-        self.work = tempfile.mkdtemp(prefix="graphfs-compare.")
+        self.work = tempfile.mkdtemp(dir=os.environ["BENCH_WORK"])
         self.service = Service(self.work, *service_options)
         self.systems = []
 
