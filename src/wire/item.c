@@ -1,7 +1,6 @@
 #include "item.h"
 
 #include "jget.h"
-#include "jnode.h"
 #include "quickxor.h"
 
 #include <errno.h>
@@ -42,11 +41,11 @@ static int copy(const char *s, size_t len, char **ret)
 }
 
 /* An optional string member; absent leaves *ret alone. */
-static int take_str(const struct jnode *obj, const char *key, size_t max, char **ret,
+static int take_str(struct json_object *obj, const char *key, size_t max, char **ret,
 		    struct item_problem *problem)
 {
 	const char *s;
-	int r = jnode_str(obj, key, max, &s);
+	int r = jget_str(obj, key, max, &s);
 
 	if (r == JGET_ABSENT)
 		return 0;
@@ -55,11 +54,11 @@ static int take_str(const struct jnode *obj, const char *key, size_t max, char *
 	return copy(s, strlen(s), ret);
 }
 
-static int take_name(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int take_name(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
 	const char *s;
 	size_t len;
-	int r = jnode_bytes(obj, "name", ITEM_NAME_MAX, &s, &len);
+	int r = jget_bytes(obj, "name", ITEM_NAME_MAX, &s, &len);
 
 	if (r == JGET_ABSENT)
 		return 0;
@@ -69,10 +68,10 @@ static int take_name(const struct jnode *obj, struct item *item, struct item_pro
 	return copy(s, len, &item->name);
 }
 
-static int take_size(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int take_size(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
 	int64_t size;
-	int r = jnode_i64(obj, "size", &size);
+	int r = jget_i64(obj, "size", &size);
 
 	item->size = -1;
 	if (r < 0)
@@ -86,30 +85,30 @@ static int take_size(const struct jnode *obj, struct item *item, struct item_pro
 }
 
 /* fileSystemInfo is what the client that made the file says, and writable: it goes first. */
-static int take_time(const struct jnode *obj, const char *key, int64_t *ret,
+static int take_time(struct json_object *obj, const char *key, int64_t *ret,
 		     struct item_problem *problem)
 {
-	const struct jnode *info;
-	int r = jnode_obj(obj, "fileSystemInfo", &info);
+	struct json_object *info;
+	int r = jget_obj(obj, "fileSystemInfo", &info);
 
 	*ret = ITEM_TIME_UNKNOWN;
 	if (r < 0)
 		return bad(problem, "fileSystemInfo is not an object");
 	if (r == 0)
-		r = jnode_time(info, key, ret);
+		r = jget_time(info, key, ret);
 	if (r == JGET_ABSENT)
-		r = jnode_time(obj, key, ret);
+		r = jget_time(obj, key, ret);
 	return r < 0 ? bad(problem, "%s is not a time", key) : 0;
 }
 
-static int take_hash(const struct jnode *file, struct item *item, struct item_problem *problem)
+static int take_hash(struct json_object *file, struct item *item, struct item_problem *problem)
 {
-	const struct jnode *hashes;
+	struct json_object *hashes;
 	const char *text;
-	int r = jnode_obj(file, "hashes", &hashes);
+	int r = jget_obj(file, "hashes", &hashes);
 
 	if (r == 0)
-		r = jnode_str(hashes, "quickXorHash", 64, &text);
+		r = jget_str(hashes, "quickXorHash", 64, &text);
 	if (r == 0 && text[0] == '\0')
 		return 0;
 	if (r == 0)
@@ -120,10 +119,10 @@ static int take_hash(const struct jnode *file, struct item *item, struct item_pr
 	return 0;
 }
 
-static int take_parent(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int take_parent(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
-	const struct jnode *ref;
-	int r = jnode_obj(obj, "parentReference", &ref);
+	struct json_object *ref;
+	int r = jget_obj(obj, "parentReference", &ref);
 
 	if (r < 0)
 		return bad(problem, "parentReference is not an object");
@@ -135,14 +134,14 @@ static int take_parent(const struct jnode *obj, struct item *item, struct item_p
 	return within(problem, "parentReference", r);
 }
 
-static int take_remote(const struct jnode *remote, struct item *item, struct item_problem *problem)
+static int take_remote(struct json_object *remote, struct item *item, struct item_problem *problem)
 {
-	const struct jnode *ref;
+	struct json_object *ref;
 	int r = take_str(remote, "id", ITEM_ID_MAX, &item->remote_id, problem);
 
 	if (r < 0)
 		return within(problem, "remoteItem", r);
-	r = jnode_obj(remote, "parentReference", &ref);
+	r = jget_obj(remote, "parentReference", &ref);
 	if (r < 0)
 		return bad(problem, "remoteItem.parentReference is not an object");
 	if (r == 0)
@@ -151,11 +150,11 @@ static int take_remote(const struct jnode *remote, struct item *item, struct ite
 }
 
 /* Is the facet there? Its content does not matter, but it must be an object. */
-static int take_facet(const struct jnode *obj, const char *key, bool *ret,
+static int take_facet(struct json_object *obj, const char *key, bool *ret,
 		      struct item_problem *problem)
 {
-	const struct jnode *facet;
-	int r = jnode_obj(obj, key, &facet);
+	struct json_object *facet;
+	int r = jget_obj(obj, key, &facet);
 
 	if (r < 0)
 		return bad(problem, "%s is not an object", key);
@@ -163,30 +162,30 @@ static int take_facet(const struct jnode *obj, const char *key, bool *ret,
 	return 0;
 }
 
-static int take_kind(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int take_kind(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
-	const struct jnode *facet;
+	struct json_object *facet;
 	bool package = false;
 	int r = take_facet(obj, "package", &package, problem);
 
 	item->child_count = -1;
 	if (r < 0)
 		return r;
-	if ((r = jnode_obj(obj, "remoteItem", &facet)) < 0)
+	if ((r = jget_obj(obj, "remoteItem", &facet)) < 0)
 		return bad(problem, "remoteItem is not an object");
 	if (r == 0) {
 		item->kind = ITEM_REMOTE;
 		return take_remote(facet, item, problem);
 	}
-	if ((r = jnode_obj(obj, "folder", &facet)) < 0)
+	if ((r = jget_obj(obj, "folder", &facet)) < 0)
 		return bad(problem, "folder is not an object");
 	if (r == 0) {
 		item->kind = package ? ITEM_PACKAGE : ITEM_FOLDER;
-		if (jnode_i64(facet, "childCount", &item->child_count) < 0)
+		if (jget_i64(facet, "childCount", &item->child_count) < 0)
 			return bad(problem, "folder.childCount is not a number in range");
 		return 0;
 	}
-	if ((r = jnode_obj(obj, "file", &facet)) < 0)
+	if ((r = jget_obj(obj, "file", &facet)) < 0)
 		return bad(problem, "file is not an object");
 	if (r == 0) {
 		item->kind = package ? ITEM_PACKAGE : ITEM_FILE;
@@ -196,20 +195,20 @@ static int take_kind(const struct jnode *obj, struct item *item, struct item_pro
 	return 0;
 }
 
-static int take_special(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int take_special(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
-	const struct jnode *facet;
+	struct json_object *facet;
 	const char *name;
-	int r = jnode_obj(obj, "specialFolder", &facet);
+	int r = jget_obj(obj, "specialFolder", &facet);
 
 	if (r < 0)
 		return bad(problem, "specialFolder is not an object");
-	if (r == 0 && jnode_str(facet, "name", 256, &name) == 0)
+	if (r == 0 && jget_str(facet, "name", 256, &name) == 0)
 		item->vault = strcmp(name, "vault") == 0;
 	return 0;
 }
 
-static int fill(const struct jnode *obj, struct item *item, struct item_problem *problem)
+static int fill(struct json_object *obj, struct item *item, struct item_problem *problem)
 {
 	int r;
 
@@ -236,11 +235,11 @@ static int fill(const struct jnode *obj, struct item *item, struct item_problem 
 	return 0;
 }
 
-static int parse_item(const struct jnode *obj, struct item *ret, struct item_problem *problem)
+int item_parse(struct json_object *obj, struct item *ret, struct item_problem *problem)
 {
 	struct item item = { 0 };
-	int r = obj->type == JNODE_OBJECT ? fill(obj, &item, problem)
-					  : bad(problem, "item is not an object");
+	int r = json_object_is_type(obj, json_type_object) ? fill(obj, &item, problem)
+							   : bad(problem, "item is not an object");
 
 	if (r < 0) {
 		item_fini(&item);
@@ -265,29 +264,35 @@ void item_fini(struct item *item)
 	*item = (struct item){ 0 };
 }
 
-static int parse_object(const char *body, size_t len, struct jnode_doc *ret,
+static void put_object(struct json_object **obj)
+{
+	json_object_put(*obj);
+}
+
+static int parse_object(const char *body, size_t len, struct json_object **ret,
 			struct item_problem *problem)
 {
-	int r = jnode_parse(body, len, ret);
+	int r = jget_parse(body, len, ret);
 
 	if (r == -EBADMSG)
 		return bad(problem, "body of %zu bytes is not JSON", len);
-	if (r == 0 && ret->nodes->type != JNODE_OBJECT) {
-		jnode_fini(ret);
+	if (r == 0 && !json_object_is_type(*ret, json_type_object)) {
+		json_object_put(*ret);
+		*ret = NULL;
 		return bad(problem, "body is not a JSON object");
 	}
 	return r;
 }
 
 /* Notes an item that cannot be believed, if it says which one it is. */
-static int add_bad(const struct jnode *obj, const struct item_problem *inner, size_t at,
+static int add_bad(struct json_object *obj, const struct item_problem *inner, size_t at,
 		   struct item_page *page, struct item_problem *problem)
 {
 	const char *id;
 	int r;
 
 	bad(problem, "value[%zu]: %.100s", at, inner->text);
-	if (jnode_str(obj, "id", ITEM_ID_MAX, &id) != 0 || !id[0])
+	if (jget_str(obj, "id", ITEM_ID_MAX, &id) != 0 || !id[0])
 		return -EBADMSG;
 	if (page->bad_n == ITEM_BAD_MAX)
 		return bad(problem, "more than %d items are malformed, the last: %.90s",
@@ -303,11 +308,10 @@ static int add_bad(const struct jnode *obj, const struct item_problem *inner, si
 	return 0;
 }
 
-static int fill_items(const struct jnode *value, struct item_page *page,
+static int fill_items(struct json_object *value, struct item_page *page,
 		      struct item_problem *problem)
 {
-	const struct jnode *obj = value + 1;
-	size_t n = value->len;
+	size_t n = json_object_array_length(value);
 	int r = 0;
 
 	if (n > ITEM_PAGE_MAX)
@@ -315,10 +319,11 @@ static int fill_items(const struct jnode *value, struct item_page *page,
 	page->items = calloc(n ? n : 1, sizeof(*page->items));
 	if (!page->items)
 		return -ENOMEM;
-	for (size_t i = 0; r == 0 && i < n; i++, obj = jnode_next(obj)) {
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct json_object *obj = json_object_array_get_idx(value, i);
 		struct item_problem inner = { "" };
 
-		r = parse_item(obj, &page->items[page->n], &inner);
+		r = item_parse(obj, &page->items[page->n], &inner);
 		if (r == 0)
 			page->n++;
 		else if (r == -EBADMSG)
@@ -327,12 +332,12 @@ static int fill_items(const struct jnode *value, struct item_page *page,
 	return r;
 }
 
-static int fill_page(const struct jnode *obj, struct item_page *page, struct item_problem *problem)
+static int fill_page(struct json_object *obj, struct item_page *page, struct item_problem *problem)
 {
-	const struct jnode *value;
+	struct json_object *value;
 	int r;
 
-	if (jnode_arr(obj, "value", &value) != 0)
+	if (jget_arr(obj, "value", &value) != 0)
 		return bad(problem, "value is not an array");
 	r = fill_items(value, page, problem);
 	if (r < 0)
@@ -346,13 +351,13 @@ static int fill_page(const struct jnode *obj, struct item_page *page, struct ite
 int item_parse_page(const char *body, size_t len, struct item_page *ret,
 		    struct item_problem *problem)
 {
-	auto_call(jnode_fini) struct jnode_doc doc = { 0 };
+	auto_call(put_object) struct json_object *obj = NULL;
 	struct item_page page = { 0 };
-	int r = parse_object(body, len, &doc, problem);
+	int r = parse_object(body, len, &obj, problem);
 
 	if (r < 0)
 		return r;
-	r = fill_page(doc.nodes, &page, problem);
+	r = fill_page(obj, &page, problem);
 	if (r < 0) {
 		item_page_fini(&page);
 		return r;
@@ -395,42 +400,39 @@ int item_page_append(struct item_page *to, struct item_page *from)
 
 int item_parse_body(const char *body, size_t len, struct item *ret, struct item_problem *problem)
 {
-	auto_call(jnode_fini) struct jnode_doc doc = { 0 };
-	int r = parse_object(body, len, &doc, problem);
+	auto_call(put_object) struct json_object *obj = NULL;
+	int r = parse_object(body, len, &obj, problem);
 
-	return r < 0 ? r : parse_item(doc.nodes, ret, problem);
+	return r < 0 ? r : item_parse(obj, ret, problem);
 }
 
 /* Quota numbers have been seen as strings, negative and absent; whatever is not a number of bytes
  * is unknown. */
-static bool lenient_bytes(const struct jnode *quota, const char *key, uint64_t *ret)
+static bool lenient_bytes(struct json_object *quota, const char *key, uint64_t *ret)
 {
-	const struct jnode *member;
-	int64_t v;
+	struct json_object *member;
+	const char *text;
 	char *end;
+	long long v;
 
-	if (jnode_member(quota, key, &member) != 0)
+	if (!json_object_object_get_ex(quota, key, &member) ||
+	    !(json_object_is_type(member, json_type_int) ||
+	      json_object_is_type(member, json_type_string)))
 		return false;
-	if (member->type == JNODE_INT) {
-		if (jnode_i64(quota, key, &v) != 0)
-			return false;
-	} else if (member->type == JNODE_STRING) {
-		errno = 0;
-		v = strtoll(member->text, &end, 10);
-		if (errno != 0 || end == member->text || *end != '\0')
-			return false;
-	} else {
+	text = json_object_get_string(member);
+	errno = 0;
+	v = strtoll(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0')
 		return false;
-	}
 	*ret = v < 0 ? 0 : (uint64_t)v;
 	return true;
 }
 
-static void take_quota(const struct jnode *obj, struct item_drive *drive)
+static void take_quota(struct json_object *obj, struct item_drive *drive)
 {
-	const struct jnode *quota;
+	struct json_object *quota;
 
-	if (jnode_obj(obj, "quota", &quota) != 0 || !lenient_bytes(quota, "total", &drive->total) ||
+	if (jget_obj(obj, "quota", &quota) != 0 || !lenient_bytes(quota, "total", &drive->total) ||
 	    drive->total == 0)
 		return;
 	if (!lenient_bytes(quota, "used", &drive->used))
@@ -442,7 +444,7 @@ static void take_quota(const struct jnode *obj, struct item_drive *drive)
 	drive->has_quota = true;
 }
 
-static int fill_drive(const struct jnode *obj, struct item_drive *drive,
+static int fill_drive(struct json_object *obj, struct item_drive *drive,
 		      struct item_problem *problem)
 {
 	int r;
@@ -461,12 +463,12 @@ static int fill_drive(const struct jnode *obj, struct item_drive *drive,
 int item_parse_drive(const char *body, size_t len, struct item_drive *ret,
 		     struct item_problem *problem)
 {
-	auto_call(jnode_fini) struct jnode_doc doc = { 0 };
+	auto_call(put_object) struct json_object *obj = NULL;
 	struct item_drive drive = { 0 };
-	int r = parse_object(body, len, &doc, problem);
+	int r = parse_object(body, len, &obj, problem);
 
 	if (r == 0)
-		r = fill_drive(doc.nodes, &drive, problem);
+		r = fill_drive(obj, &drive, problem);
 	if (r < 0) {
 		item_drive_fini(&drive);
 		return r;
@@ -487,18 +489,17 @@ void item_drive_fini(struct item_drive *drive)
 int item_parse_subscription(const char *body, size_t len, struct item_subscription *ret,
 			    struct item_problem *problem)
 {
-	auto_call(jnode_fini) struct jnode_doc doc = { 0 };
+	auto_call(put_object) struct json_object *obj = NULL;
 	struct item_subscription sub = { .expires_ns = ITEM_TIME_UNKNOWN };
-	int r = parse_object(body, len, &doc, problem);
+	int r = parse_object(body, len, &obj, problem);
 
 	if (r == 0)
-		r = take_str(doc.nodes, "id", ITEM_ID_MAX, &sub.id, problem);
+		r = take_str(obj, "id", ITEM_ID_MAX, &sub.id, problem);
 	if (r == 0)
-		r = take_str(doc.nodes, "notificationUrl", ITEM_URL_MAX, &sub.notification_url,
-			     problem);
+		r = take_str(obj, "notificationUrl", ITEM_URL_MAX, &sub.notification_url, problem);
 	if (r == 0 && (!sub.notification_url || !sub.notification_url[0]))
 		r = bad(problem, "notificationUrl is missing");
-	if (r == 0 && jnode_time(doc.nodes, "expirationDateTime", &sub.expires_ns) < 0)
+	if (r == 0 && jget_time(obj, "expirationDateTime", &sub.expires_ns) < 0)
 		r = bad(problem, "expirationDateTime is not a time");
 	if (r < 0) {
 		item_subscription_fini(&sub);
@@ -515,15 +516,15 @@ void item_subscription_fini(struct item_subscription *sub)
 	*sub = (struct item_subscription){ .expires_ns = ITEM_TIME_UNKNOWN };
 }
 
-static void cut(const struct jnode *obj, const char *key, char *ret, size_t size)
+static void cut(struct json_object *obj, const char *key, char *ret, size_t size)
 {
 	const char *s;
 
-	if (jnode_str(obj, key, 4096, &s) == 0)
+	if (jget_str(obj, key, 4096, &s) == 0)
 		snprintf(ret, size, "%s", s);
 }
 
-static void add_code(const struct jnode *level, struct item_error *ret)
+static void add_code(struct json_object *level, struct item_error *ret)
 {
 	char *code = ret->codes[ret->codes_n];
 
@@ -534,17 +535,17 @@ static void add_code(const struct jnode *level, struct item_error *ret)
 
 void item_parse_error(const char *body, size_t len, struct item_error *ret)
 {
-	auto_call(jnode_fini) struct jnode_doc doc = { 0 };
-	const struct jnode *level;
+	auto_call(put_object) struct json_object *obj = NULL;
+	struct json_object *level;
 
 	*ret = (struct item_error){ 0 };
-	if (jnode_parse(body, len, &doc) < 0 || jnode_obj(doc.nodes, "error", &level) != 0)
+	if (jget_parse(body, len, &obj) < 0 || jget_obj(obj, "error", &level) != 0)
 		return;
 	cut(level, "message", ret->message, sizeof(ret->message));
 	/* Both spellings are sent, and they nest. */
 	do {
 		add_code(level, ret);
 		cut(level, "request-id", ret->request_id, sizeof(ret->request_id));
-	} while (ret->codes_n < ITEM_ERROR_CODES && (jnode_obj(level, "innerError", &level) == 0 ||
-						     jnode_obj(level, "innererror", &level) == 0));
+	} while (ret->codes_n < ITEM_ERROR_CODES && (jget_obj(level, "innerError", &level) == 0 ||
+						     jget_obj(level, "innererror", &level) == 0));
 }

@@ -12,8 +12,8 @@
 
 #include "mem.h"
 
+#include <json-c/json.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum item_kind {
@@ -74,12 +74,14 @@ struct item_page {
 	char *next_link, *delta_link; /* absolute URLs, not checked here */
 };
 
+/* One driveItem. Needs an id. */
+must_check int item_parse(struct json_object *obj, struct item *ret, struct item_problem *problem);
 /* A listing or delta page. An item with a wrong field goes to bad, so that the others can be used;
  * one without an id, or more than ITEM_BAD_MAX with wrong fields, make the page bad: nobody could
  * say what is missing. */
 must_check int item_parse_page(const char *body, size_t len, struct item_page *ret,
 			       struct item_problem *problem);
-/* One driveItem as a whole body. Needs an id. */
+/* One driveItem as a whole body. */
 must_check int item_parse_body(const char *body, size_t len, struct item *ret,
 			       struct item_problem *problem);
 void item_fini(struct item *item);
