@@ -30,9 +30,13 @@ double ops_lease_s(const struct fs *fs)
 	return (double)fs->options.lease_ms(fs->options.arg) / 1000.0;
 }
 
-static uint64_t local_bytes(const struct fs *fs, const struct tree_attr *attr)
+/* Never 0 for a file with content: GNU tar --sparse takes that for a file of zeros, and does not
+ * read it. */
+static blkcnt_t blocks_of(const struct fs *fs, const struct tree_attr *attr)
 {
-	return content_cached_bytes(fs->options.content, attr->cid);
+	uint64_t bytes = content_cached_bytes(fs->options.content, attr->cid);
+
+	return bytes > 0 || attr->size == 0 ? (blkcnt_t)((bytes + 511) / 512) : 1;
 }
 
 void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *ret)
@@ -50,7 +54,7 @@ void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *re
 		.st_gid = fs->options.gid,
 		.st_size = is_dir ? 4096 : (off_t)attr->size,
 		.st_blksize = 4096,
-		.st_blocks = is_dir ? 8 : (blkcnt_t)((local_bytes(fs, attr) + 511) / 512),
+		.st_blocks = is_dir ? 8 : blocks_of(fs, attr),
 	};
 	ret->st_mtim.tv_sec = attr->mtime_ns / 1000000000;
 	ret->st_mtim.tv_nsec = attr->mtime_ns % 1000000000;

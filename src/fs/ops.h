@@ -35,7 +35,7 @@ struct fs *ops_fs(fuse_req_t req); /* also counts the request */
 bool ops_is_replay(fuse_req_t req);
 /* Seconds for the kernel's timeouts. */
 double ops_lease_s(const struct fs *fs);
-/* st_blocks says what of the content is here: 0 for a file that was never read. The kernel keeps it
+/* st_blocks says what of the content is here: 1 for a file that was never read. The kernel keeps it
  * with the other attributes and is not told when it changes: a stat after a read is right (a read
  * makes the kernel ask again), what was evicted may show for as long as the lease. */
 void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *ret);
