@@ -117,7 +117,7 @@ check_man() {
 	need mandoc
 	mandoc -T lint -W warning "$source/data/graphfs.1" || fail "mandoc"
 	# Every setting that the program takes, too: keys stand in quotes behind their section.
-	for key in $(grep -ohE '"(account|sync|channel|cache)"[^"]+"[a-z_]+"' "$source/src/app/config.c" |
+	for key in $(grep -ohE '"(account|sync|channel|cache|mount|readers)"[^"]+"[a-z_]+"' "$source/src/app/config.c" |
 		sed -E 's/.*"([a-z_]+)"$/\1/' | sort -u); do
 		grep -qE "^\.It Sy .*\b$key\b" "$source/data/graphfs.1" || fail "[$key] is not described"
 	done

@@ -489,9 +489,9 @@ def million_crawl(record, stage):
         text = subprocess.run([built("tests/unit/store/bench_tree"), str(n), "crawl"], stdout=subprocess.PIPE, text=True,
                               check=True).stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        rate = re.search(r"^crawl +([0-9.]+)/s", text, re.M)
+        wall_us = re.search(r"^crawl +([0-9.]+) us each", text, re.M)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        record.value("million-crawl", "rows inserted in a second, without the service", float(rate.group(1)), "rows/s")
+        record.value("million-crawl", "rows inserted in a second, without the service", 1e6 / float(wall_us.group(1)), "rows/s")
         record.value("million-crawl", "rows inserted in a second of CPU, without the service", n / cpu_s, "rows/s")
     return graphfs
 
