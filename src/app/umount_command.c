@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { WAIT_MS = 10000, LOOK_MS = 20 };
+enum { WAIT_MS = 10000, LOOK_MS = 20, BY_ITSELF_MS = 2000 };
 
 static int run_helper(const char *path)
 {
@@ -50,6 +51,16 @@ static int find_daemon(const char *path)
 	return fd;
 }
 
+/* It ends when its mount does. Another mount namespace that has a copy of the mount (a container, a
+ * sandbox) keeps it, and then it is told. */
+static void end_daemon(int daemon)
+{
+	struct pollfd end = { .fd = daemon, .events = POLLIN };
+
+	if (poll(&end, 1, BY_ITSELF_MS) == 0 && pidfd_send_signal(daemon, SIGTERM, NULL, 0) == 0)
+		(void)poll(&end, 1, WAIT_MS);
+}
+
 int umount_command(const struct commands_options *o)
 {
 	auto_free char *path = NULL;
@@ -70,10 +81,7 @@ int umount_command(const struct commands_options *o)
 	}
 	while (fs_is_mounted(path) && clock_mono_ms() < until)
 		poll(NULL, 0, LOOK_MS);
-	if (!fs_is_mounted(path) && daemon >= 0) {
-		struct pollfd end = { .fd = daemon, .events = POLLIN };
-
-		(void)poll(&end, 1, WAIT_MS);
-	}
+	if (!fs_is_mounted(path) && daemon >= 0)
+		end_daemon(daemon);
 	return fs_is_mounted(path) ? 1 : 0;
 }

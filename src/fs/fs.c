@@ -5,9 +5,11 @@
 #include "log.h"
 #include "ops.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -17,7 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FUSE_THREADS = 2 };
+enum { FUSE_THREADS = 2, WAKE_AGAIN_NS = 50 * 1000 * 1000 };
+
+/* Of the session's threads, which inherit it from their first. */
+#define THREAD_NAME "fuse"
 
 static void on_interrupt(fuse_req_t req, void *data)
 {
@@ -240,6 +245,7 @@ static void *serve(void *arg)
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
 	int r;
 
+	pthread_setname_np(pthread_self(), THREAD_NAME);
 	fuse_loop_cfg_set_max_threads(config, FUSE_THREADS);
 	fuse_loop_cfg_set_clone_fd(config, 0);
 	r = fuse_session_loop_mt(fs->session, config);
@@ -258,34 +264,53 @@ static int start_notifier(struct fs *fs)
 	return r;
 }
 
-static void *poke(void *arg)
+static void on_wake(int signal)
 {
-	auto_free char *path = arg;
-	struct statvfs st;
-
-	(void)statvfs(path, &st);
-	return NULL;
 }
 
-/* The threads of the session wait in read(2): one request wakes one of them, which sees the flag
- * and ends the others. It may never be answered (libfuse drops what it reads after the flag is
- * set), so it is asked by a thread that nobody waits for; the end of the connection frees it. */
+/* Interrupts what the session's threads read; they see then that the session is to end. */
+static void wake_session(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *e;
+
+	while (tasks && (e = readdir(tasks))) {
+		pid_t tid = atoi(e->d_name);
+		char path[64], name[16] = "";
+		auto_close int fd = -1;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && read(fd, name, sizeof(name) - 1) > 0 &&
+		    strcmp(name, THREAD_NAME "\n") == 0)
+			(void)tgkill(getpid(), tid, SIGUSR1);
+	}
+	if (tasks)
+		closedir(tasks);
+}
+
+/* The threads of the session wait in read(2). An unmount ends that, but not while another mount
+ * namespace (a container, a sandbox) has a copy of the mount. Again and again: one may be between
+ * its look at the flag and the read. */
 static void end_session(struct fs *fs)
 {
-	char *path = strdup(fs->options.mountpoint);
-	pthread_t thread;
+	const struct sigaction wake = { .sa_handler = on_wake }; /* no SA_RESTART */
+	struct timespec until;
 
 	fuse_session_exit(fs->session);
-	if (path && pthread_create(&thread, NULL, poke, path) == 0)
-		pthread_detach(thread);
-	else
-		free(path);
+	sigaction(SIGUSR1, &wake, NULL);
+	do {
+		wake_session();
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_nsec += WAKE_AGAIN_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+	} while (pthread_clockjoin_np(fs->loop_thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
 }
 
 int fs_run(struct fs *fs)
 {
 	struct pollfd p = { .fd = fs->stop_pipe[0], .events = POLLIN };
-	void *result = NULL;
 	int r = -pthread_create(&fs->loop_thread, NULL, serve, fs);
 
 	if (r < 0)
@@ -297,9 +322,7 @@ int fs_run(struct fs *fs)
 	 * session must still answer what its replays ask. */
 	park_drain(fs->park);
 	notify_stop(fs->notify);
-	if (!fuse_session_exited(fs->session))
-		end_session(fs);
-	pthread_join(fs->loop_thread, &result);
+	end_session(fs);
 	fuse_session_unmount(fs->session);
 	return r;
 }

@@ -69,6 +69,19 @@ static void test_busy(void **state)
 	expect(0, "", "$GRAPHFS umount $MNT");
 }
 
+/* A container that was started meanwhile has a copy of the mount, and keeps it. */
+static void test_copy_in_another_namespace(void **state)
+{
+	expect(0, "...", MOUNT("$MNT"));
+	expect(0, "",
+	       "unshare -m --propagation private sh -c 'touch $0/copied; exec sleep 60' $DIR "
+	       ">/dev/null 2>&1 & echo $! >$DIR/copy; until [ -e $DIR/copied ]; do sleep 0.01; "
+	       "done");
+	expect(0, "", "$GRAPHFS umount $MNT");
+	expect(0, "...", MOUNT("$MNT"));
+	expect(0, "", "$GRAPHFS umount $MNT; kill $(cat $DIR/copy)");
+}
+
 /* The daemon of the mount before has not let go of its lock yet. */
 static void test_mount_after_umount(void **state)
 {
@@ -159,6 +172,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mount_and_umount),
 		cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_copy_in_another_namespace),
 		cmocka_unit_test(test_mount_after_umount),
 		cmocka_unit_test(test_mounted_twice),
 		cmocka_unit_test(test_killed),
