@@ -49,6 +49,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+_Static_assert((int)CONTENT_HEAD_BYTES == (int)CACHE_BLOCK_BYTES, "a head is a block");
+
 enum { BUCKETS_N = 1024, KEPT_MAX = 4096, OPEN_TRIES = 4 };
 
 /* What an open inode shows, for as long as it is open. */
@@ -67,6 +69,7 @@ struct content_handle {
 	struct fetch_stream *stream;
 	atomic_bool was_read;
 	bool is_quiet; /* constant once it reads */
+	atomic_uint mark;
 };
 
 struct content {
@@ -523,6 +526,18 @@ void content_set_quiet(struct content_handle *h)
 	h->is_quiet = true;
 }
 
+void content_set_background(struct content_handle *h, uint64_t fetch_max_bytes)
+{
+	h->is_quiet = true;
+	fetch_stream_set_background(h->stream);
+	fetch_stream_set_limit(h->stream, fetch_max_bytes);
+}
+
+atomic_uint *content_mark(struct content_handle *h)
+{
+	return &h->mark;
+}
+
 int content_open_early(struct content *content, uint64_t ino, struct content_handle **ret)
 {
 	struct content_handle *h;
@@ -533,8 +548,7 @@ int content_open_early(struct content *content, uint64_t ino, struct content_han
 	r = open_handle(content, ino, &h);
 	if (r != 0)
 		return r;
-	h->is_quiet = true;
-	fetch_stream_set_background(h->stream);
+	content_set_background(h, UINT64_MAX);
 	*ret = h;
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include "mem.h"
 #include "tree.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ enum {
 	CONTENT_WAIT = 1, /* open: a new content of this inode is being committed right now */
 	CONTENT_PARKED,   /* read: done will be called */
 };
+enum { CONTENT_HEAD_BYTES = 256 * 1024 }; /* what is fetched of a file at least: a block */
 
 struct content_options {
 	struct loop *loop;
@@ -112,6 +114,12 @@ typedef void (*content_reader_fn)(void *arg, const struct tree_attr *attr, bool 
 void content_set_reader(struct content *content, content_reader_fn fn, void *arg);
 /* Before its first read: this is no person who goes through a folder. */
 void content_set_quiet(struct content_handle *h);
+/* Before its first read: quiet, and its reads go after all others; nothing but the first
+ * fetch_max_bytes of the file is fetched for it (UINT64_MAX: everything). Reads of more than that,
+ * where it is not cached, fail at once with -ENODATA. */
+void content_set_background(struct content_handle *h, uint64_t fetch_max_bytes);
+/* A word for whoever opened it, 0 at first. */
+atomic_uint *content_mark(struct content_handle *h);
 
 /* Opens for a reader who is yet to come: reads go after all that somebody waits for, start nothing
  * ahead of themselves, and tell nothing of the kernel's pages. As content_open(), and -ENODEV when

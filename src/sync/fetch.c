@@ -286,6 +286,7 @@ int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret)
 	if (!stream)
 		return -ENOMEM;
 	stream->file = file;
+	stream->limit = UINT64_MAX;
 	mutex_lock(&file->fetch->lock);
 	list_add_tail(&file->streams, &stream->node);
 	mutex_unlock(&file->fetch->lock);
@@ -296,6 +297,11 @@ int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret)
 void fetch_stream_set_background(struct fetch_stream *stream)
 {
 	stream->is_background = true;
+}
+
+void fetch_stream_set_limit(struct fetch_stream *stream, uint64_t bytes)
+{
+	stream->limit = bytes;
 }
 
 void fetch_stream_free(struct fetch_stream *stream)
@@ -374,6 +380,19 @@ static bool has_news(const struct fetch_wait *w)
 	return false;
 }
 
+/* Does something of it have to be fetched that its reader may not have fetched? With the lock. */
+static bool is_beyond_limit(const struct fetch_wait *w)
+{
+	for (uint64_t i = 0; i < w->n; i++) {
+		uint64_t block = w->first + i;
+
+		if (block * FETCH_BLOCK >= w->read->stream->limit && !(w->got >> i & 1) &&
+		    !(w->file->cache && cache_has_block(w->file->cache, block)))
+			return true;
+	}
+	return false;
+}
+
 /* The content turned out to be shorter; off is within it. With the lock. */
 static void cut_wait(struct fetch_wait *w, uint64_t size)
 {
@@ -400,6 +419,8 @@ static int try_park(struct fetch_wait *w, unsigned drops_n)
 		r = -ERANGE;
 	} else if (w->off + w->len > file->size) {
 		cut_wait(w, file->size);
+	} else if (is_beyond_limit(w)) {
+		r = -ENODATA;
 	} else if (file->dead < 0) {
 		r = file->dead;
 	} else if (!fetch->is_reachable) {

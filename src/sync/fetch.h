@@ -10,7 +10,8 @@
  *  - All requests together hold no more than FETCH_MEMORY_BLOCKS blocks in memory, and beyond
  *    them one for each reader that waits, so that none starves behind a slow disk.
  *  - A URL is asked for once and remembered, also across opens (urls.h).
- *  - Every wait has a deadline: FETCH_STALL_MS without progress.
+ *  - Every wait has a deadline: FETCH_STALL_MS without progress; FETCH_LATER_STALLS times that for
+ *    background reads, which may have to let others go first.
  *  - Requests belong to the loop thread, cache writes to the lane, the table of waiters to
  *    whoever holds the lock.
  */
@@ -27,7 +28,12 @@ struct fetch;
 struct fetch_file;   /* one version that is open */
 struct fetch_stream; /* one reader of it, with its read-ahead */
 
-enum { FETCH_STALL_MS = 9000, FETCH_MEMORY_BLOCKS = 128, FETCH_AHEAD_REQUESTS = 8 };
+enum {
+	FETCH_STALL_MS = 9000,
+	FETCH_LATER_STALLS = 7,
+	FETCH_MEMORY_BLOCKS = 128,
+	FETCH_AHEAD_REQUESTS = 8
+};
 
 /*
  * Where bytes come from: the calls of graph.h, as pointers so that tests need no sockets. Loop
@@ -85,9 +91,12 @@ void fetch_close(struct fetch_file *file);
 /* The version's real length. */
 uint64_t fetch_size(const struct fetch_file *file);
 must_check int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret);
-/* Before its first read: what it reads nobody waits for yet, so it goes after all who do, and
- * nothing is read ahead of it. */
+/* Before its first read: its reads go after all others, with a longer deadline, and nothing is read
+ * ahead of them. */
 void fetch_stream_set_background(struct fetch_stream *stream);
+/* Before its first read: for this stream nothing is fetched that lies behind the first bytes of the
+ * file (whole blocks). Reads of what is not cached there fail with -ENODATA, at once. */
+void fetch_stream_set_limit(struct fetch_stream *stream, uint64_t bytes);
 /* Its reads are over by then. */
 void fetch_stream_free(struct fetch_stream *stream);
 
@@ -106,7 +115,8 @@ struct fetch_read {
 	void *wait; /* private */
 };
 /* Bytes (less than len at the end only), -errno, or *ret_parked and done will be called:
- * -ESTALE the service has another version | -EIO damaged twice | -ENETDOWN | -ETIMEDOUT | what
+ * -ESTALE the service has another version | -EIO damaged twice | -ENETDOWN | -ETIMEDOUT | -ENODATA
+ * behind the stream's limit | what
  * graph_errno() makes of the service's refusal. Any thread; reads the disk, never the network. */
 must_check ssize_t fetch_start(struct fetch_read *read, bool *ret_parked);
 /* Any thread. True: done will not be called (any more). */

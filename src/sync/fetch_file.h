@@ -95,7 +95,9 @@ struct fetch_stream {
 	struct list node; /* fetch->lock, as all that follows */
 	struct fetch_file *file;
 	struct pattern pattern;
-	bool is_background; /* constant once it reads */
+	/* Constant once it reads. */
+	bool is_background;
+	uint64_t limit; /* nothing behind it is fetched */
 };
 
 struct fetch_wait {

@@ -222,7 +222,8 @@ static bool plan_wait(struct fetch_file *file, const struct fetch_wait *w, struc
 	uint64_t n = fetch_blocks_n(file->size), until = w->reach / FETCH_BLOCK;
 
 	plan->is_background = w->read->stream->is_background;
-	plan->is_whole = n <= FETCH_SMALL_BLOCKS && !file->fetch->is_uncached;
+	plan->is_whole = n <= FETCH_SMALL_BLOCKS && !file->fetch->is_uncached &&
+			 w->read->stream->limit >= file->size;
 	if (until < w->first + w->n || file->fetch->is_uncached)
 		until = w->first + w->n;
 	for (uint64_t i = 0; i < w->n; i++) {
@@ -509,13 +510,20 @@ static uint64_t last_progress_ms(const struct fetch_wait *w)
 	return last_ms;
 }
 
+static uint64_t patience_ms(const struct fetch_wait *w)
+{
+	bool is_later = w->read->stream->is_background;
+
+	return w->file->fetch->stall_ms * (is_later ? FETCH_LATER_STALLS : 1);
+}
+
 /* Deadlines of the reads, and what is to be tried again. True: the file needs the next tick. */
 static bool tick_file(struct fetch_file *file, uint64_t now_ms, struct list *claimed)
 {
 	list_for_each_safe (&file->waits, pos) {
 		struct fetch_wait *w = container_of(pos, struct fetch_wait, node);
 
-		if (now_ms < last_progress_ms(w) + file->fetch->stall_ms)
+		if (now_ms < last_progress_ms(w) + patience_ms(w))
 			continue;
 		fetch_claim(w, -ETIMEDOUT, claimed);
 		file->is_stalled = true;

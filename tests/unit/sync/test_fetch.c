@@ -496,6 +496,29 @@ static void test_background_reads_go_last(void **state)
 	assert_int_equal(stats(env).fetched_bytes, 30000);
 }
 
+/* Whole blocks up to the limit and what is cached; the rest is refused without a request. */
+static void test_limited_reads_are_refused_beyond_it(void **state)
+{
+	struct env *env = *state;
+
+	begin_open(env, 4 * BLOCK);
+	fetch_stream_set_background(env->stream);
+	fetch_stream_set_limit(env->stream, BLOCK);
+	assert_int_equal(read_some(env->stream, 1, BLOCK - 100, 200), -ENODATA);
+	assert_int_equal(read_some(env->stream, 1, BLOCK, 1), -ENODATA);
+	assert_int_equal(env->fake.infos_n, 0);
+	/* A file of this size is otherwise fetched whole. */
+	assert_int_equal(read_some(env->stream, 1, BLOCK - 100, 100), 100);
+	assert_int_equal(stats(env).fetched_bytes, BLOCK);
+	assert_int_equal(read_some(env->stream, 1, BLOCK, 1), -ENODATA);
+	fetch_stream_set_limit(env->stream, UINT64_MAX);
+	assert_int_equal(read_some(env->stream, 1, 4 * BLOCK - 1, 1), 1);
+	fetch_stream_set_limit(env->stream, 0);
+	assert_int_equal(read_some(env->stream, 1, BLOCK - 100, 200), 200);
+	assert_int_equal(read_some(env->stream, 1, 4 * BLOCK, 1), 0);
+	assert_int_equal(stats(env).fetched_bytes, 4 * BLOCK);
+}
+
 static void test_try_takes_what_is_cached(void **state)
 {
 	struct env *env = *state;
@@ -765,6 +788,27 @@ static void test_silence_has_a_deadline(void **state)
 	assert_int_equal(read_some(env->stream, 1, 20 * BLOCK, 1000), 1000);
 }
 
+/* They may have to let others go first. */
+static void test_background_reads_wait_longer(void **state)
+{
+	struct env *env = *state;
+	struct fetch_stream *person;
+	struct one one;
+
+	env->stall_ms = STALL_MS;
+	begin_open(env, 40 * BLOCK);
+	assert_int_equal(fetch_stream_new(env->file, &person), 0);
+	fetch_stream_set_background(env->stream);
+	fake_do(&env->fake, hold);
+	start(&one, env->stream, 20 * BLOCK, 1000);
+	assert_int_equal(read_some(person, 1, 20 * BLOCK, 1000), -ETIMEDOUT);
+	fake_do(&env->fake, fake_release);
+	wait_for(&one);
+	assert_int_equal(one.got, 1000);
+	finish(&one);
+	fetch_stream_free(person);
+}
+
 static void test_without_a_cache(void **state)
 {
 	struct env *env = *state;
@@ -885,6 +929,7 @@ int main(void)
 		T(test_remembered_url_never_mixes_versions),
 		T(test_url_that_leads_nowhere),
 		T(test_background_reads_go_last),
+		T(test_limited_reads_are_refused_beyond_it),
 		T(test_try_takes_what_is_cached),
 		T(test_cancelled_read_is_not_answered),
 		T(test_every_read_is_answered_or_cancelled_once),
@@ -901,6 +946,7 @@ int main(void)
 		T(test_content_damaged_twice_is_an_error),
 		T(test_offline),
 		T(test_silence_has_a_deadline),
+		T(test_background_reads_wait_longer),
 		T(test_without_a_cache),
 		T(test_full_disk_costs_no_reader_its_bytes),
 		T(test_closing_ends_what_is_on_its_way),
