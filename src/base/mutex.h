@@ -22,6 +22,7 @@
 enum mutex_rank {
 	MUTEX_RANK_PARK = 1, /* fs/park: parked requests */
 	MUTEX_RANK_REPLAY,   /* fs/replay: what replaying threads do */
+	MUTEX_RANK_READER,   /* fs/reader: what was seen of processes */
 	MUTEX_RANK_NOTIFY,   /* fs/notify: job queue */
 	MUTEX_RANK_LISTING,  /* sync/listing: who waits for a directory */
 	MUTEX_RANK_INODES,   /* sync/inodes: what the kernel holds */

@@ -173,8 +173,11 @@ static int make_session(struct fs *fs)
 
 static int make_parts(struct fs *fs)
 {
+	const struct reader_rules *rules = fs->options.readers;
 	int r = replay_new(&fs->replay);
 
+	if (r == 0)
+		r = reader_new("/proc", rules ? rules : &reader_rules_default, &fs->reader);
 	if (r == 0)
 		r = notify_new(&(struct notify_options){ .inodes = fs->options.inodes,
 							 .tree = fs->options.tree,
@@ -223,6 +226,7 @@ void fs_free(struct fs *fs)
 	park_free(fs->park);
 	notify_free(fs->notify);
 	replay_free(fs->replay);
+	reader_free(fs->reader);
 	for (int i = 0; i < 2; i++)
 		if (fs->stop_pipe[i] >= 0)
 			close(fs->stop_pipe[i]);
@@ -341,6 +345,11 @@ void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_
 {
 	notify_get_stats(fs->notify, ret);
 	*ret_parked_n = park_n(fs->park);
+}
+
+void fs_get_readers(struct fs *fs, struct reader_stats *ret)
+{
+	reader_get_stats(fs->reader, ret);
 }
 
 void fs_settle(struct fs *fs)

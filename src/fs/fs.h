@@ -18,6 +18,8 @@ struct content;
 struct inodes;
 struct listing;
 struct notify_stats;
+struct reader_rules;
+struct reader_stats;
 struct tree;
 
 struct fs_space {
@@ -34,7 +36,8 @@ struct fs_options {
 	/* As after "-o"; NULL. With allow_other the kernel checks mode bits (default_permissions);
 	 * else only the owner comes in, whose bits the tree decides. */
 	const char *fuse_options;
-	bool no_epoch; /* struct notify_options */
+	bool no_epoch;                      /* struct notify_options */
+	const struct reader_rules *readers; /* reader.h; must outlive the fs; NULL: the defaults */
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
@@ -61,6 +64,8 @@ void fs_free(struct fs *fs);
 void fs_push_changes(struct fs *fs, struct change_set *set);
 void fs_push_all(struct fs *fs);
 void fs_get_stats(struct fs *fs, struct notify_stats *ret, unsigned *ret_parked_n);
+/* One for each enum reader_class. */
+void fs_get_readers(struct fs *fs, struct reader_stats *ret);
 /* Waits until the kernel has been told all that was pushed; for tests. */
 void fs_settle(struct fs *fs);
 /* Requests of the kernel, for tests and status. */

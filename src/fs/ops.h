@@ -4,6 +4,7 @@
 #include "fs.h"
 #include "notify.h"
 #include "park.h"
+#include "reader.h"
 #include "replay.h"
 #include "tree.h"
 
@@ -20,6 +21,7 @@ struct fs {
 	struct park *park;
 	struct notify *notify;
 	struct replay *replay;
+	struct reader *reader;
 	struct fuse_session *session;
 	dev_t dev; /* of the mount */
 	atomic_uint_fast64_t requests_n;

@@ -12,10 +12,37 @@
 
 /* --- open --- */
 
+/* In a handle's mark, beside the class of its reader. */
+enum { MARK_CLASS = 0xff, MARK_REFUSED = 0x100 };
+
+/* Who opens it decides what the handle may do, whoever reads through it later. */
+static void set_reader(struct fs *fs, struct content_handle *h, enum reader_class class)
+{
+	static const uint64_t limits[] = {
+		[READER_LOW] = UINT64_MAX,
+		[READER_HEAD] = CONTENT_HEAD_BYTES,
+		[READER_CACHED] = 0,
+	};
+	enum reader_policy policy = reader_policy_of(fs->reader, class);
+
+	*content_mark(h) = class;
+	reader_note_open(fs->reader, class);
+	if (policy != READER_ALLOW)
+		content_set_background(h, limits[policy]);
+}
+
+static enum reader_class class_of(fuse_req_t req, struct fs *fs)
+{
+	if (ops_is_replay(req))
+		return READER_PERSON;
+	return reader_of(fs->reader, fuse_req_ctx(req)->pid);
+}
+
 struct parked_open {
 	struct parked parked;
 	struct fs *fs;
 	fuse_ino_t ino;
+	enum reader_class class;
 	struct fuse_file_info fi;
 };
 
@@ -50,15 +77,18 @@ static void on_settled(void *arg)
 
 	if (park_claim(&open->parked)) {
 		r = content_open(open->fs->options.content, open->ino, &h, &keep_cache);
-		if (r == 0)
+		if (r == 0) {
+			set_reader(open->fs, h, open->class);
 			reply_open(open->parked.req, h, keep_cache, &open->fi);
-		else
+		} else {
 			fuse_reply_err(open->parked.req, r == CONTENT_WAIT ? ESTALE : -r);
+		}
 	}
 	park_unref(&open->parked);
 }
 
-static void park_open(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct fuse_file_info *fi)
+static void park_open(fuse_req_t req, struct fs *fs, fuse_ino_t ino, enum reader_class class,
+		      struct fuse_file_info *fi)
 {
 	struct parked_open *open = calloc(1, sizeof(*open));
 
@@ -69,6 +99,7 @@ static void park_open(fuse_req_t req, struct fs *fs, fuse_ino_t ino, struct fuse
 	open->parked = (struct parked){ .req = req, .cancel = cancel_open, .free = free_open };
 	open->fs = fs;
 	open->ino = ino;
+	open->class = class;
 	open->fi = *fi;
 	if (!park_begin(fs->park, &open->parked))
 		return;
@@ -84,6 +115,7 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct fs *fs = ops_fs(req);
 	struct content_handle *h;
+	enum reader_class class;
 	bool keep_cache;
 	int r;
 
@@ -99,13 +131,16 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		(void)fuse_reply_open(req, fi);
 		return;
 	}
+	class = class_of(req, fs);
 	r = content_open(fs->options.content, ino, &h, &keep_cache);
-	if (r == CONTENT_WAIT)
-		park_open(req, fs, ino, fi);
-	else if (r < 0)
+	if (r == CONTENT_WAIT) {
+		park_open(req, fs, ino, class, fi);
+	} else if (r < 0) {
 		fuse_reply_err(req, -r);
-	else
+	} else {
+		set_reader(fs, h, class);
 		reply_open(req, h, keep_cache, fi);
+	}
 }
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -134,8 +169,20 @@ static void free_read(struct parked *p)
 	free(container_of(p, struct parked_read, parked));
 }
 
-static void reply_read(fuse_req_t req, const char *data, ssize_t got)
+static void count_read(struct fs *fs, struct content_handle *h, ssize_t got)
 {
+	atomic_uint *mark = content_mark(h);
+	enum reader_class class = *mark & MARK_CLASS;
+
+	if (got > 0)
+		reader_note_read(fs->reader, class, (uint64_t)got);
+	else if (got == -ENODATA && !(atomic_fetch_or(mark, MARK_REFUSED) & MARK_REFUSED))
+		reader_note_refused(fs->reader, class, content_attr(h)->size);
+}
+
+static void reply_read(fuse_req_t req, struct content_handle *h, const char *data, ssize_t got)
+{
+	count_read(fuse_req_userdata(req), h, got);
 	if (got < 0)
 		fuse_reply_err(req, (int)-got);
 	else
@@ -147,7 +194,7 @@ static void on_read_done(struct content_read *read, ssize_t got)
 	struct parked_read *p = container_of(read, struct parked_read, read);
 
 	if (park_claim(&p->parked))
-		reply_read(p->parked.req, p->data, got);
+		reply_read(p->parked.req, read->h, p->data, got);
 	park_unref(&p->parked);
 }
 
@@ -207,7 +254,7 @@ static void park_read(fuse_req_t req, struct fs *fs, struct content_handle *h, s
 		return;
 	}
 	if (park_claim(&p->parked))
-		reply_read(req, p->data, got);
+		reply_read(req, h, p->data, got);
 	park_unref(&p->parked);
 }
 
@@ -227,5 +274,5 @@ void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fus
 	if (got == -EAGAIN)
 		park_read(req, fs, h, size, off);
 	else
-		reply_read(req, buf, got);
+		reply_read(req, h, buf, got);
 }
