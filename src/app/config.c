@@ -141,6 +141,8 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		return config_parse_size(value, &c->cache_free_bytes);
 	if (strcmp(section, "mount") == 0 && strcmp(key, "known_inodes") == 0)
 		return parse_count(value, &c->known_inodes);
+	if (strcmp(section, "readers") == 0)
+		return reader_rules_set(&c->readers, key, value);
 	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
 		return parse_hosts(value, c);
 	if (strcmp(section, "account") == 0 && strcmp(key, "client_id") == 0)
@@ -170,6 +172,7 @@ int config_load(int dir_fd, struct config *ret)
 		.cache_bytes = UINT64_C(10) << 30,
 		.cache_free_bytes = UINT64_MAX,
 		.known_inodes = INODES_BUDGET,
+		.readers = reader_rules_default,
 		.coherence = coherence_defaults,
 	};
 	struct parse p = { .config = &config };
@@ -209,6 +212,7 @@ void config_fini(struct config *config)
 {
 	free(config->client_id);
 	free(config->tenant);
+	reader_rules_fini(&config->readers);
 	for (size_t i = 0; i <= CONFIG_HOSTS_MAX; i++)
 		free(config->hosts[i]);
 	*config = (struct config){ 0 };

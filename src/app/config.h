@@ -10,6 +10,8 @@
  *              renew_min, refused
  *   [cache]    size, free
  *   [mount]    known_inodes
+ *   [readers]  thumbnailer, indexer, scanner, backup = allow|low|head|cached (reader.h),
+ *              thumbnailer_names ... backup_names, person_names = pattern pattern ...
  *
  * Durations: a number with ms, s, m, h or d. Sizes: a number with K, M, G or T (powers of 1024).
  */
@@ -18,6 +20,7 @@
 #include "coherence.h"
 #include "live.h"
 #include "mem.h"
+#include "reader.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,6 +34,7 @@ struct config {
 	uint64_t cache_bytes;
 	uint64_t cache_free_bytes; /* UINT64_MAX: what cache.h does by itself */
 	uint64_t known_inodes; /* inodes.h: the budget */
+	struct reader_rules readers;
 	struct coherence_options coherence;
 	struct live_options live; /* host_suffixes points at hosts */
 	char *hosts[CONFIG_HOSTS_MAX + 1];

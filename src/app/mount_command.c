@@ -8,6 +8,7 @@
 #include "notify.h"
 #include "options.h"
 #include "paths.h"
+#include "reader.h"
 #include "sdnotify.h"
 
 #include <dirent.h>
@@ -91,6 +92,26 @@ static void add_kernel(struct mount *mount, struct json_object *status)
 	json_object_object_add(status, "kernel", kernel);
 }
 
+static void add_readers(struct mount *mount, struct json_object *status)
+{
+	struct json_object *readers = json_object_new_object();
+	struct reader_stats stats[READER_CLASSES] = { 0 };
+	struct fs *fs = mount->m.fs;
+
+	if (fs)
+		fs_get_readers(fs, stats);
+	for (size_t i = 0; i < READER_CLASSES; i++) {
+		struct json_object *one = json_object_new_object();
+
+		add_number(one, "opens", stats[i].opens_n);
+		add_number(one, "read_bytes", stats[i].read_bytes);
+		add_number(one, "refused_files", stats[i].refused_n);
+		add_number(one, "refused_bytes", stats[i].refused_bytes);
+		json_object_object_add(readers, reader_name((enum reader_class)i), one);
+	}
+	json_object_object_add(status, "readers", readers);
+}
+
 static struct json_object *on_control(void *arg, const char *command)
 {
 	struct mount *mount = arg;
@@ -119,6 +140,7 @@ static struct json_object *on_control(void *arg, const char *command)
 	add_number(cache, "files", content.cached_files);
 	add_number(cache, "in_flight", content.in_flight_n);
 	json_object_object_add(status, "cache", cache);
+	add_readers(mount, status);
 	add_kernel(mount, status);
 	if (mount->log)
 		json_object_object_add(status, "log", json_object_new_string(mount->log));
@@ -320,6 +342,7 @@ static int make_fs(struct mount *mount)
 			.mountpoint = mount->path,
 			.name = name,
 			.fuse_options = options && options[0] ? options : NULL,
+			.readers = &mount->m.config.readers,
 			.uid = geteuid(),
 			.gid = getegid(),
 			.umask = mask,

@@ -75,6 +75,22 @@ static void print_channel(FILE *to, struct json_object *channel, time_t now)
 	fprintf(to, "  notified %s\n", when(text_of(channel, "last_notification"), now, text));
 }
 
+/* Who opened what nobody asked him to open, and was not given it. */
+static void print_readers(FILE *to, struct json_object *readers)
+{
+	if (!json_object_is_type(readers, json_type_object))
+		return;
+	json_object_object_foreach(readers, name, reader)
+	{
+		long long files = number_of(reader, "refused_files");
+		char bytes[32];
+
+		if (files > 0)
+			fprintf(to, "  spared   %ss would have downloaded %s in %lld files\n", name,
+				size(number_of(reader, "refused_bytes"), bytes), files);
+	}
+}
+
 void statusline_print(FILE *to, struct json_object *status, time_t now)
 {
 	static const struct {
@@ -102,6 +118,7 @@ void statusline_print(FILE *to, struct json_object *status, time_t now)
 								    : "");
 	fprintf(to, "  cached   %s in %lld files\n", size(number_of(cache, "bytes"), bytes),
 		number_of(cache, "files"));
+	print_readers(to, member(status, "readers"));
 	if (number_of(status, "skipped") > 0)
 		fprintf(to,
 			"  skipped  %lld items that the service describes wrongly, see the log\n",

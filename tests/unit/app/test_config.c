@@ -95,7 +95,8 @@ static void test_every_key(void **state)
 		      "safety_poll = 1h\n"
 		      "[channel]\nhosts = .a.example .b.example,.c.example\ndial = 1s\njoin = 2s\n"
 		      "backoff_min = 3s\nbackoff_max = 4s\nstable = 5s\nrenew_min = 6s\n"
-		      "[cache]\nsize = 1M\nfree = 2G\n");
+		      "[cache]\nsize = 1M\nfree = 2G\n"
+		      "[readers]\nscanner = low\nperson_names = a b*\n");
 	assert_int_equal(config_load(s.fd, &c), 0);
 	assert_string_equal(c.client_id, "my-app");
 	assert_string_equal(c.tenant, "consumers");
@@ -111,6 +112,9 @@ static void test_every_key(void **state)
 	assert_int_equal(c.live.renew_min_ms, 6000);
 	assert_int_equal(c.cache_bytes, 1048576);
 	assert_int_equal(c.cache_free_bytes, UINT64_C(2) << 30);
+	assert_int_equal(c.readers.policy[READER_SCANNER], READER_LOW);
+	assert_int_equal(c.readers.policy[READER_INDEXER], READER_HEAD);
+	assert_string_equal(c.readers.names[READER_PERSON], "a b*");
 	assert_string_equal(c.live.host_suffixes[0], ".a.example");
 	assert_string_equal(c.live.host_suffixes[2], ".c.example");
 	assert_null(c.live.host_suffixes[3]);
@@ -129,6 +133,8 @@ static const struct {
 	{ "[snyc]\ncrawl = on\n", "line 2: [snyc] crawl is not a setting" },
 	{ "[cache]\nsize = 10GB\n", "line 2: [cache] size: \"10GB\"" },
 	{ "[cache]\nsize\n", "line 2:" },
+	{ "[readers]\nindexer = none\n", "line 2: [readers] indexer: \"none\"" },
+	{ "[readers]\nperson = low\n", "line 2: [readers] person is not a setting" },
 	{ "[cache\nsize = 1\n", "line 1:" },
 	{ "[channel]\nhosts = .a .b .c .d .e .f .g .h .i\n", "line 2: [channel] hosts:" },
 	{ "[channel]\nhosts =\n", "line 2: [channel] hosts:" },

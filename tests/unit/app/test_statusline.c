@@ -53,7 +53,9 @@ static void test_offline_and_why(void **state)
 		shown("{\"mountpoint\":\"/m\",\"state\":\"offline\",\"reason\":\"no route\","
 		      "\"channel\":{\"url_host\":null,\"connected_since\":null,"
 		      "\"last_notification\":null},\"last_delta\":null,\"items\":0,"
-		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1},\"skipped\":3}",
+		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1},\"skipped\":3,"
+		      "\"readers\":{\"person\":{\"refused_files\":0},\"indexer\":{"
+		      "\"refused_files\":340,\"refused_bytes\":1288490188}}}",
 		      now);
 
 	assert_string_equal(text,
@@ -64,6 +66,7 @@ static void test_offline_and_why(void **state)
 			    "  checked  never\n"
 			    "  known    0 items\n"
 			    "  cached   7 B in 1 files\n"
+			    "  spared   indexers would have downloaded 1.2 GiB in 340 files\n"
 			    "  skipped  3 items that the service describes wrongly, see the log\n");
 }
 
@@ -74,6 +77,8 @@ static void test_what_is_missing_or_odd(void **state)
 		"{}",
 		"{\"state\":7,\"channel\":\"x\",\"cache\":[],\"items\":\"many\"}",
 		"{\"state\":\"new\",\"channel\":{\"connected_since\":\"yesterday\"}}",
+		"{\"readers\":[1]}",
+		"{\"readers\":{\"a\":7,\"b\":null,\"c\":{\"refused_files\":\"x\"}}}",
 		"{\"last_delta\":\"2099-01-01T00:00:00Z\"}",
 	};
 
