@@ -303,7 +303,7 @@ static void measure(struct fetch_segment *seg, size_t len)
 	struct pace *pace = &seg->file->fetch->pace;
 	uint64_t now_us = clock_mono_us();
 
-	seg->progress_ms = now_us / 1000;
+	seg->progress_ms = clock_mono_ms();
 	if (seg->got_bytes == 0) {
 		seg->first_us = now_us;
 		/* What nobody waits for may have been queued. */
