@@ -178,32 +178,33 @@ static int look_up(struct tree *tree, unsigned n)
 	return 0;
 }
 
+static int open_new(int fd, struct tree **ret)
+{
+	const struct item root = { .id = "root", .is_root = true, .kind = ITEM_FOLDER };
+	int r = tree_discard(fd, "tree");
+
+	if (r == 0)
+		r = tree_open(fd, "tree", "drive", ret);
+	return r < 0 ? r : tree_set_root(*ret, &root, NULL);
+}
+
 static int run(int fd, unsigned n, bool only_crawl)
 {
-	struct tree *tree;
-	int r = tree_open(fd, "tree", "drive", &tree);
+	struct tree *tree = NULL;
+	int r = open_new(fd, &tree);
 
-	if (r == 0) {
-		const struct item root = { .id = "root", .is_root = true, .kind = ITEM_FOLDER };
-
-		r = tree_set_root(tree, &root, NULL);
-		if (r == 0)
-			r = crawl(tree, n);
-		if (r == 0 && !only_crawl)
-			r = look_up(tree, n);
-		if (r == 0 && !only_crawl)
-			r = delta(tree, n, "enumeration, nothing new");
-		tree_free(tree);
-	}
-	if (only_crawl)
-		return r;
 	if (r == 0)
-		r = tree_discard(fd, "tree");
-	if (r == 0)
-		r = tree_open(fd, "tree", "drive", &tree);
-	if (r < 0)
+		r = crawl(tree, n);
+	if (r == 0 && !only_crawl)
+		r = look_up(tree, n);
+	if (r == 0 && !only_crawl)
+		r = delta(tree, n, "enumeration, nothing new");
+	tree_free(take_ptr(&tree));
+	if (r < 0 || only_crawl)
 		return r;
-	r = delta(tree, n, "enumeration, all new");
+	r = open_new(fd, &tree);
+	if (r == 0)
+		r = delta(tree, n, "enumeration, all new");
 	tree_free(tree);
 	return r;
 }
