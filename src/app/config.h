@@ -33,7 +33,7 @@ struct config {
 	uint64_t verify_ms; /* 0: never */
 	uint64_t cache_bytes;
 	uint64_t cache_free_bytes; /* UINT64_MAX: what cache.h does by itself */
-	uint64_t known_inodes; /* inodes.h: the budget */
+	uint64_t known_inodes;     /* inodes.h: the budget */
 	struct reader_rules readers;
 	struct coherence_options coherence;
 	struct live_options live; /* host_suffixes points at hosts */

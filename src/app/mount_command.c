@@ -25,7 +25,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { LOG_MAX_BYTES = 1024 * 1024, LOCK_WAIT_MS = 3000, LOCK_LOOK_MS = 20 };
+enum { LOG_MAX_BYTES = 1024 * 1024 };
+enum { LOCK_WAIT_MS = 3000, LOCK_END_MS = 60 * 1000, LOCK_LOOK_MS = 20 };
 
 static const char log_file[] = "log";
 
@@ -254,38 +255,55 @@ static void unwatch_signals(struct mount *mount)
 
 /* --- the mount --- */
 
-static bool try_lock(int fd)
+static void read_where(int fd, char ret[PATH_MAX])
 {
-	uint64_t until = clock_mono_ms() + LOCK_WAIT_MS;
+	ssize_t n = pread(fd, ret, PATH_MAX - 1, 0);
+
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+/* An earlier daemon whose folder was just unmounted may still be ending: its contents have to be on
+ * disk first. */
+static bool try_lock(int fd, char where[PATH_MAX])
+{
+	uint64_t began = clock_mono_ms(), waited = 0;
+	bool is_told = false;
 
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK || clock_mono_ms() > until)
+		bool is_serving;
+
+		if (errno != EWOULDBLOCK)
 			return false;
+		read_where(fd, where);
+		is_serving = where[0] && fs_is_mounted(where);
+		if (waited > (is_serving ? LOCK_WAIT_MS : LOCK_END_MS))
+			return false;
+		if (waited > LOCK_WAIT_MS && !is_told) {
+			log_warn("waiting for an earlier graphfs of this drive, which is ending");
+			is_told = true;
+		}
 		poll(NULL, 0, LOCK_LOOK_MS);
+		waited = clock_mono_ms() - began;
 	}
 	return true;
 }
 
 /* One daemon for each state directory: the lock lasts as long as the process, and the file says
- * where the drive is mounted. An earlier daemon whose folder was just unmounted may still be
- * ending. */
+ * where the drive is mounted. */
 static int lock(const char *path, int state_fd)
 {
 	int fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	char where[PATH_MAX];
-	ssize_t n;
+	char where[PATH_MAX] = "";
 
 	if (fd < 0)
 		return -errno;
-	if (try_lock(fd)) {
+	if (try_lock(fd, where)) {
 		if (ftruncate(fd, 0) < 0 || pwrite(fd, path, strlen(path), 0) < 0)
 			log_debug("the lock does not say what is mounted");
 		return 0; /* stays open on purpose */
 	}
-	n = pread(fd, where, sizeof(where) - 1, 0);
 	close(fd);
-	where[n > 0 ? n : 0] = '\0';
-	log_error("this drive is mounted already%s%s", n > 0 ? " on " : "", where);
+	log_error("this drive is mounted already%s%s", where[0] ? " on " : "", where);
 	return -EBUSY;
 }
 
