@@ -92,7 +92,9 @@ static int parse_hosts(const char *text, struct config *config)
 		if (n == CONFIG_HOSTS_MAX)
 			return -EINVAL;
 		free(config->hosts[n]);
-		config->hosts[n++] = strdup(word);
+		config->hosts[n] = strdup(word);
+		if (!config->hosts[n++])
+			return -ENOMEM;
 	}
 	for (size_t i = n; i <= CONFIG_HOSTS_MAX; i++) {
 		free(config->hosts[i]);
@@ -180,22 +182,30 @@ int config_load(int dir_fd, struct config *ret)
 	FILE *file;
 	int line;
 
-	config.hosts[0] = strdup(default_host);
 	if (fd < 0 && errno != ENOENT) {
 		log_error("%s: %s", file_name, strerror(errno));
 		config_fini(&config);
 		return -EINVAL;
 	}
+	config.hosts[0] = strdup(default_host);
+	if (!config.hosts[0]) {
+		if (fd >= 0)
+			close(fd);
+		config_fini(&config);
+		return -ENOMEM;
+	}
 	if (fd >= 0) {
 		file = fdopen(fd, "r");
 		line = file ? ini_parse_file(file, on_entry, &p) : -1;
 		/* For inih what cannot be read has ended. */
-		if (line == 0 && ferror(file)) {
+		if (!file || (line == 0 && ferror(file))) {
 			line = -1;
 			snprintf(p.wrong, sizeof(p.wrong), "it cannot be read");
 		}
 		if (file)
 			(void)fclose(file);
+		else
+			close(fd);
 		if (line != 0) {
 			log_error("%s, line %d: %s", file_name, line,
 				  p.wrong[0] ? p.wrong : "not \"key = value\" or \"[section]\"");

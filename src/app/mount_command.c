@@ -251,6 +251,8 @@ static void unwatch_signals(struct mount *mount)
 		uv_close((uv_handle_t *)&mount->signals[i], on_signal_closed);
 	while (mount->signals_open > 0)
 		loop_run_once(mount->m.service.loop);
+	/* It is ending already; umount may say so once more. */
+	(void)signal(SIGTERM, SIG_IGN);
 }
 
 /* --- the mount --- */
@@ -517,8 +519,6 @@ int mount_command(const struct commands_options *o)
 	}
 	if (paths_open(PATHS_CONFIG, NULL, NULL, &config_dir) == 0 &&
 	    config_load(config_dir, &mount.m.config) == 0) {
-		/* Moved with the struct: the pointers lead into it. */
-		mount.m.config.live.host_suffixes = (const char *const *)mount.m.config.hosts;
 		harden();
 		status = o->foreground ? serve_and_tell(&mount) : serve_in_background(&mount);
 	}

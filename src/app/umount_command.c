@@ -52,13 +52,15 @@ static int find_daemon(const char *path)
 }
 
 /* It ends when its mount does. Another mount namespace that has a copy of the mount (a container, a
- * sandbox) keeps it, and then it is told. */
-static void end_daemon(int daemon)
+ * sandbox) keeps it, and then it is told. False: it has not ended. */
+static bool end_daemon(int daemon)
 {
 	struct pollfd end = { .fd = daemon, .events = POLLIN };
 
-	if (poll(&end, 1, BY_ITSELF_MS) == 0 && pidfd_send_signal(daemon, SIGTERM, NULL, 0) == 0)
-		(void)poll(&end, 1, WAIT_MS);
+	if (poll(&end, 1, BY_ITSELF_MS) > 0)
+		return true;
+	(void)pidfd_send_signal(daemon, SIGTERM, NULL, 0);
+	return poll(&end, 1, WAIT_MS) > 0;
 }
 
 int umount_command(const struct commands_options *o)
@@ -81,7 +83,14 @@ int umount_command(const struct commands_options *o)
 	}
 	while (fs_is_mounted(path) && clock_mono_ms() < until)
 		poll(NULL, 0, LOOK_MS);
-	if (!fs_is_mounted(path) && daemon >= 0)
-		end_daemon(daemon);
-	return fs_is_mounted(path) ? 1 : 0;
+	if (fs_is_mounted(path)) {
+		fprintf(stderr, "graphfs: %s: still mounted\n", path);
+		return 1;
+	}
+	if (daemon >= 0 && !end_daemon(daemon)) {
+		fprintf(stderr, "graphfs: %s: unmounted, but its daemon is still writing to disk\n",
+			path);
+		return 1;
+	}
+	return 0;
 }

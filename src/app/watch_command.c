@@ -92,7 +92,6 @@ int watch_command(const struct commands_options *o)
 	if (paths_open(PATHS_CONFIG, NULL, NULL, &config_dir) < 0 ||
 	    config_load(config_dir, &w.m.config) < 0)
 		return 1;
-	w.m.config.live.host_suffixes = (const char *const *)w.m.config.hosts;
 	w.m.watch_arg = &w;
 	w.m.on_live = on_live;
 	w.m.on_page = on_page;

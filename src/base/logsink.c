@@ -96,13 +96,16 @@ static void begin_anew_locked(void) REQUIRES(file.lock)
 
 static void to_file(enum log_level level, const char *line, size_t len)
 {
+	ssize_t n;
+
 	(void)level;
 	mutex_lock(&file.lock);
 	if (file.bytes + len > file.max_bytes)
 		begin_anew_locked();
 	/* A log that cannot be written has nowhere to be reported. */
-	if (write(file.fd, line, len) == (ssize_t)len)
-		file.bytes += len;
+	n = write(file.fd, line, len);
+	if (n > 0)
+		file.bytes += (size_t)n;
 	mutex_unlock(&file.lock);
 }
 
@@ -122,6 +125,8 @@ int logsink_file(int dir_fd, const char *name, size_t max_bytes)
 	if (file.fd < 0 || fchmod(file.fd, 0600) < 0 || fstat(file.fd, &st) < 0) {
 		int r = -errno;
 
+		if (file.fd >= 0)
+			close(file.fd);
 		close(file.dir_fd);
 		return r;
 	}

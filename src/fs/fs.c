@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mntent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,19 +36,16 @@ static void on_interrupt(fuse_req_t req, void *data)
 
 bool fs_is_mounted(const char *path)
 {
-	FILE *f = fopen("/proc/self/mounts", "re");
-	char line[8192];
+	FILE *f = setmntent("/proc/self/mounts", "re");
+	struct mntent entry;
+	char text[16384];
 	bool found = false;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		char *save, *source = strtok_r(line, " ", &save);
-		char *target = strtok_r(NULL, " ", &save), *type = strtok_r(NULL, " ", &save);
-
-		if (source && target && type && strcmp(target, path) == 0)
-			found = strcmp(type, "fuse.graphfs") == 0;
-	}
+	while (f && getmntent_r(f, &entry, text, sizeof(text)))
+		if (strcmp(entry.mnt_dir, path) == 0)
+			found = strcmp(entry.mnt_type, "fuse.graphfs") == 0;
 	if (f)
-		(void)fclose(f);
+		(void)endmntent(f);
 	return found;
 }
 
@@ -206,7 +204,10 @@ int fs_new(const struct fs_options *options, struct fs **ret)
 	fs->options.mountpoint = strdup(options->mountpoint);
 	fs->options.name = strdup(options->name);
 	fs->options.fuse_options = options->fuse_options ? strdup(options->fuse_options) : NULL;
-	r = make_parts(fs);
+	r = fs->options.mountpoint && fs->options.name &&
+			    (!options->fuse_options || fs->options.fuse_options)
+		    ? make_parts(fs)
+		    : -ENOMEM;
 	if (r == 0)
 		r = make_session(fs);
 	if (r < 0) {
@@ -221,8 +222,11 @@ void fs_free(struct fs *fs)
 {
 	if (!fs)
 		return;
-	if (fs->session)
+	if (fs->session) {
+		/* Nothing is left to unmount after fs_run(). */
+		fuse_session_unmount(fs->session);
 		fuse_session_destroy(fs->session);
+	}
 	park_free(fs->park);
 	notify_free(fs->notify);
 	replay_free(fs->replay);
@@ -247,13 +251,15 @@ static void *serve(void *arg)
 {
 	struct fs *fs = arg;
 	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	int r;
+	int r = -ENOMEM;
 
 	pthread_setname_np(pthread_self(), THREAD_NAME);
-	fuse_loop_cfg_set_max_threads(config, FUSE_THREADS);
-	fuse_loop_cfg_set_clone_fd(config, 0);
-	r = fuse_session_loop_mt(fs->session, config);
-	fuse_loop_cfg_destroy(config);
+	if (config) {
+		fuse_loop_cfg_set_max_threads(config, FUSE_THREADS);
+		fuse_loop_cfg_set_clone_fd(config, 0);
+		r = fuse_session_loop_mt(fs->session, config);
+		fuse_loop_cfg_destroy(config);
+	}
 	fs_stop(fs);
 	return (void *)(intptr_t)r;
 }

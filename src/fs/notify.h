@@ -20,8 +20,8 @@
  *  - Pages are dropped in a lane of their own, never for a file with a read in flight.
  *  - Stops before the FUSE loop stops.
  *
- * Sources: performance.md's measurements restated in ARCHITECTURE.md; kernel fs/fuse/dev.c,
- * dir.c; libfuse fuse_lowlevel.h.
+ * Sources: ARCHITECTURE.md, "What the kernel makes necessary"; kernel fs/fuse/dev.c, dir.c;
+ * libfuse fuse_lowlevel.h.
  */
 #pragma once
 

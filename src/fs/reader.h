@@ -5,8 +5,8 @@
  *
  * A process is looked at when it opens a file: only what the kernel answers without waiting for
  * the process (not its command line, which is in memory that may be mapped from this very mount).
- * What was seen of it is kept in a small table for as long as its name is the same; the name itself
- * is looked at each time, since a process that executes another program keeps its number.
+ * What was seen of it is kept in a small table for a minute, while its name is the same; the name
+ * itself is looked at each time, since a process that executes another program keeps its number.
  *
  * What is refused fails with ENODATA: no program takes that for something to wait for (EAGAIN,
  * EINTR, ETIMEDOUT), for the file's end or for a broken disk (EIO). A program that has mapped the
@@ -47,7 +47,7 @@ struct reader_rules {
 extern const struct reader_rules reader_rules_default;
 /*
  * One setting: "CLASS" is allow, low, head or cached (a person has no such setting), "CLASS_names"
- * replaces the patterns. -ENOENT no such key, -EINVAL, -ENOMEM.
+ * is names[CLASS], in place of what an earlier line set. -ENOENT no such key, -EINVAL, -ENOMEM.
  */
 must_check int reader_rules_set(struct reader_rules *rules, const char *key, const char *value);
 void reader_rules_fini(struct reader_rules *rules);

@@ -22,7 +22,7 @@ enum {
 };
 
 /* The size of the first version's options: no program can have less. */
-#define OPTIONS_SIZE_0 sizeof(struct graphlive_options)
+#define OPTIONS_SIZE_0 (offsetof(struct graphlive_options, refused_ms) + sizeof(uint64_t))
 
 /* A question to the owner. His answer is taken when the loop turns, so that every callback is made
  * from inside graphlive_dispatch(). */
