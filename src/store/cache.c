@@ -495,6 +495,7 @@ static struct cache_entry *claim(struct cache *cache, uint64_t cid, uint64_t row
 			list_del(&e->file->closing);
 			cache->closing_n--;
 			e->busy = false;
+			pthread_cond_broadcast(&cache->settled);
 			break;
 		}
 		mutex_wait(&cache->lock, &cache->settled);
@@ -614,7 +615,7 @@ void cache_close(struct cache_file *file)
 	}
 	if (is_last && cache->bytes > cache->budget_bytes)
 		cache->is_checking = true;
-	if (!is_clean && is_last)
+	if (is_last && (!is_clean || cache->is_checking))
 		cache_keep_wake(cache);
 	mutex_unlock(&cache->lock);
 	if (is_clean)

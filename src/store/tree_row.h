@@ -153,7 +153,8 @@ bool tree_dir_known(struct tree *tree, int64_t dir);
 
 /* --- tree_stage.c --- */
 
-enum { STAGE_F_DELETED = 1, STAGE_F_ROOT = 2, STAGE_F_MALWARE = 4 };
+enum { STAGE_F_DELETED = 1, STAGE_F_ROOT = 2, STAGE_F_MALWARE = 4, STAGE_F_UNSEEN = 8 };
+_Static_assert((STAGE_F_DELETED | STAGE_F_UNSEEN) == 9, "the statements of tree.c say 9");
 enum stage_state { STAGE_TODO, STAGE_DOING, STAGE_DONE, STAGE_PUT_OFF, STAGE_NOT_STAGED };
 
 must_check int tree_stage_set_state(struct tree *tree, const char *id, enum stage_state state);

@@ -98,8 +98,8 @@ const struct tree_attr *content_attr(const struct content_handle *h);
  * deleted). -ENOENT when it is not open. */
 must_check int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *ret);
 
-/* Bytes of this content that are on the local disk. Any thread; a look into memory, so that it can
- * be asked for each entry of a listing. */
+/* Bytes of this content that are on the local disk. Any thread; a look into memory for what is not
+ * cached, else a row of the local index, so that it can be asked for each entry of a listing. */
 uint64_t content_cached_bytes(const struct content *content, uint64_t cid);
 
 /* Bytes (>= 0, less than len at the end of the file only) when they are at hand, else -EAGAIN, or

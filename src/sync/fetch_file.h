@@ -78,7 +78,6 @@ struct fetch_file {
 
 	/* Loop. */
 	struct graph_call *info_call;
-	bool is_url_call;
 	struct urls_known known; /* tags: of content that is of this version */
 	unsigned tag_at;
 	bool is_looked_up; /* in the table of URLs */

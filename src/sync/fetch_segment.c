@@ -122,13 +122,19 @@ static int get_block(struct fetch_segment *seg, size_t want, struct fetch_block 
 
 /* --- delivery, on the lane --- */
 
+/* The content may have got another length since the block was asked for. */
+static bool is_cut_right(const struct fetch_file *file, const struct fetch_block *b)
+{
+	return b->index * FETCH_BLOCK < file->size && b->len == block_len(file, b->index);
+}
+
 static void copy_to(struct fetch_wait *w, const struct fetch_block *b, struct list *claimed)
 {
 	uint64_t block_off = b->index * FETCH_BLOCK, end = block_off + b->len;
 	uint64_t from = block_off > w->off ? block_off : w->off;
 	uint64_t to = end < w->off + w->len ? end : w->off + w->len;
 
-	if (b->index < w->first || b->index >= w->first + w->n)
+	if (b->index < w->first || b->index >= w->first + w->n || !is_cut_right(w->file, b))
 		return;
 	memcpy(w->read->buf + (from - w->off), b->data + (from - block_off), to - from);
 	w->got |= UINT64_C(1) << (b->index - w->first);
@@ -181,7 +187,7 @@ static void write_and_deliver(void *arg)
 	unsigned drops_n = file->drops_n;
 	int r = -ENODEV;
 
-	if (file->cache) {
+	if (file->cache && is_cut_right(file, b)) {
 		r = cache_write(file->cache, b->index, b->data, b->len);
 		if (r != -EBADMSG)
 			note_cache(fetch, r);
@@ -190,7 +196,7 @@ static void write_and_deliver(void *arg)
 	mutex_lock(&fetch->lock);
 	if (r == -EBADMSG) {
 		reject(file, &claimed);
-	} else if (file->drops_n == drops_n) {
+	} else if (file->drops_n == drops_n && is_cut_right(file, b)) {
 		list_for_each_safe (&file->waits, pos)
 			copy_to(container_of(pos, struct fetch_wait, node), b, &claimed);
 		file->had_block = true;
@@ -231,10 +237,15 @@ void fetch_segment_release(struct fetch_segment *seg)
  */
 static int on_odd_size(struct fetch_file *file, uint64_t total)
 {
-	bool is_again = file->odd_size == total;
+	struct fetch *fetch = file->fetch;
+	bool is_again = file->odd_size == total, is_used;
 
 	file->odd_size = total;
-	if (!is_again || file->had_block || (file->cache && cache_set_size(file->cache, total) < 0))
+	/* Blocks go to the lane from this thread only: there are none, and none will come. */
+	mutex_lock(&fetch->lock);
+	is_used = file->had_block || file->jobs_n > 0;
+	mutex_unlock(&fetch->lock);
+	if (!is_again || is_used || (file->cache && cache_set_size(file->cache, total) < 0))
 		return -EREMCHG;
 	log_warn("content of inode %" PRIu64 " has %" PRIu64 " bytes, its metadata say %" PRIu64,
 		 file->version.ino, total, file->version.size);

@@ -179,7 +179,9 @@ static void delete_done(void *arg)
 static void on_item(void *arg, const struct graph_result *result, const struct item *item)
 {
 	struct verify *verify = arg;
-	bool is_gone = result->status == 404 || (item && item->deleted);
+	/* A 404 of the service itself, not of something on the way to it. */
+	bool is_gone = (result->status == 404 && result->error == -ENOENT && result->code[0]) ||
+		       (item && item->deleted);
 
 	verify->call = NULL;
 	if (result->error && !is_gone) {

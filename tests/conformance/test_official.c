@@ -256,8 +256,10 @@ static void test_refused(void **state)
 	tell("allow");
 	/* Attempts that were under way are refused still. */
 	expect_event(LIVE_CONNECTING);
-	while (t.events_read == t.events_n)
+	for (uint64_t end_ms = clock_mono_ms() + STEP_MS; t.events_read == t.events_n;) {
+		assert_true(clock_mono_ms() < end_ms);
 		turn();
+	}
 	if (t.events[t.events_read].event == LIVE_DOWN) {
 		expect_event(LIVE_DOWN);
 		expect_event(LIVE_CONNECTING);

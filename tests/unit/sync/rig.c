@@ -260,6 +260,15 @@ void rig_answer(struct rig_call *call, const char *body)
 
 void rig_refuse(struct rig_call *call, long status, int error)
 {
+	struct graph_result result = {
+		.status = status, .error = error, .text = "refused", .code = "refused"
+	};
+
+	finish(call, &result, NULL);
+}
+
+void rig_refuse_elsewhere(struct rig_call *call, long status, int error)
+{
 	struct graph_result result = { .status = status, .error = error, .text = "refused" };
 
 	finish(call, &result, NULL);

@@ -79,6 +79,8 @@ void rig_answer_item(struct rig_call *call, const char *body);
 /* A body as the service sends it; one that does not parse is answered as graph.h says. */
 void rig_answer(struct rig_call *call, const char *body);
 void rig_refuse(struct rig_call *call, long status, int error);
+/* By something on the way to the service: no error of Graph comes with it. */
+void rig_refuse_elsewhere(struct rig_call *call, long status, int error);
 void rig_refuse_offline(struct rig_call *call);
 /* 410; location may be NULL. */
 void rig_refuse_resync(struct rig_call *call, const char *location);

@@ -120,6 +120,18 @@ static void test_enumeration_was_wrong(void **state)
 	assert_true(rig_has(&t->rig, "F"));
 }
 
+/* A proxy's 404 is no deletion. */
+static void test_missing_by_a_proxy(void **state)
+{
+	struct test *t = *state;
+
+	verify_look(t->verify);
+	rig_answer(enumerated(t), RIG_LAST(ALL_BUT_B, RIG_LINK("x")));
+	rig_refuse_elsewhere(asked_for(t, "B"), 404, -ENOENT);
+	assert_false(verify_is_running(t->verify));
+	assert_true(rig_has(&t->rig, "B"));
+}
+
 /* The service's reads lag: once is no proof. */
 static void test_missing_once_only(void **state)
 {
@@ -277,12 +289,13 @@ static void test_free_at_any_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nothing_is_missing),      TEST(test_lost_deletion_of_a_folder),
-		TEST(test_enumeration_was_wrong),   TEST(test_missing_once_only),
-		TEST(test_told_as_deleted),         TEST(test_delta_was_quicker),
-		TEST(test_change_while_waiting),    TEST(test_missed_creation),
-		TEST(test_bad_item_is_not_missing), TEST(test_failures_end_it),
-		TEST(test_only_what_was_crawled),   TEST(test_free_at_any_time),
+		TEST(test_nothing_is_missing),    TEST(test_lost_deletion_of_a_folder),
+		TEST(test_enumeration_was_wrong), TEST(test_missing_once_only),
+		TEST(test_missing_by_a_proxy),    TEST(test_told_as_deleted),
+		TEST(test_delta_was_quicker),     TEST(test_change_while_waiting),
+		TEST(test_missed_creation),       TEST(test_bad_item_is_not_missing),
+		TEST(test_failures_end_it),       TEST(test_only_what_was_crawled),
+		TEST(test_free_at_any_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
