@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FUSE_THREADS = 2, WAKE_AGAIN_NS = 50 * 1000 * 1000 };
+enum { FUSE_THREADS = 2, WAKE_AGAIN_MS = 5 };
 
 /* Of the session's threads, which inherit it from their first. */
 #define THREAD_NAME "fuse"
@@ -260,6 +260,7 @@ static void *serve(void *arg)
 		r = fuse_session_loop_mt(fs->session, config);
 		fuse_loop_cfg_destroy(config);
 	}
+	fs->has_ended = true;
 	fs_stop(fs);
 	return (void *)(intptr_t)r;
 }
@@ -305,17 +306,14 @@ static void wake_session(void)
 static void end_session(struct fs *fs)
 {
 	const struct sigaction wake = { .sa_handler = on_wake }; /* no SA_RESTART */
-	struct timespec until;
 
 	fuse_session_exit(fs->session);
 	sigaction(SIGUSR1, &wake, NULL);
-	do {
+	while (!fs->has_ended) {
 		wake_session();
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += WAKE_AGAIN_NS;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-	} while (pthread_clockjoin_np(fs->loop_thread, NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
+		poll(NULL, 0, WAKE_AGAIN_MS);
+	}
+	pthread_join(fs->loop_thread, NULL);
 }
 
 int fs_run(struct fs *fs)

@@ -23,7 +23,8 @@ struct fs {
 	struct replay *replay;
 	struct reader *reader;
 	struct fuse_session *session;
-	dev_t dev; /* of the mount */
+	dev_t dev;             /* of the mount */
+	atomic_bool has_ended; /* the session's loop */
 	atomic_uint_fast64_t requests_n;
 	pthread_t loop_thread;
 	int stop_pipe[2];
