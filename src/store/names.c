@@ -123,11 +123,11 @@ void names_distinguish(const char *shown, const char *id, unsigned nth,
 	size_t stem = dot && dot != shown && len - (size_t)(dot - shown) <= EXTENSION_MAX
 			      ? (size_t)(dot - shown)
 			      : len;
+	unsigned long long hash = hash_of(id, strlen(id)) + nth;
 	char mark[HASH_DIGITS + 4];
 	size_t max;
 
-	snprintf(mark, sizeof(mark), " (%016llx)",
-		 (unsigned long long)(hash_of(id, strlen(id)) + nth));
+	snprintf(mark, sizeof(mark), " (%016llx)", hash);
 	max = NAMES_MAX_BYTES - strlen(mark) - (len - stem);
 	snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s%s%s", (int)cut_at_character(shown, stem, max),
 		 shown, mark, shown + stem);
