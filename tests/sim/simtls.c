@@ -38,7 +38,8 @@ static X509 *new_cert(EVP_PKEY *key, X509 *issuer, const char *name)
 		X509_free(cert);
 		return NULL;
 	}
-	serial[0] &= 0x7f;
+	/* Positive, and no zeros in front: DER has one form for each number. */
+	serial[0] = (serial[0] & 0x7f) | 0x40;
 	X509_set_version(cert, 2);
 	ASN1_STRING_set(X509_get_serialNumber(cert), serial, sizeof(serial));
 	X509_gmtime_adj(X509_getm_notBefore(cert), -BACKDATE_S);
