@@ -186,7 +186,11 @@ int check_delete(struct check *check, size_t *ret_n, struct change_set **ret_cha
 		n += r > 0;
 	}
 	r = tree_end(check->tree, r > 0 ? 0 : r, ret_changes);
-	if (r == 0)
-		*ret_n = n;
-	return r;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < check->suspects_n; i++)
+		free(check->suspects[i]);
+	check->suspects_n = 0;
+	*ret_n = n;
+	return 0;
 }

@@ -30,12 +30,14 @@ void check_free(struct check *check);
 /* A page of the enumeration; changes as in tree.h. -E2BIG: more items than can be looked at. */
 must_check int check_page(struct check *check, const struct item_page *page,
 			  struct change_set **ret_changes);
-/* After the last page: looks at some of the rows. 1: there are more | 0: all were seen, or there
- * are CHECK_SUSPECTS_MAX suspects. */
+/* After the last page: looks at some of the rows, going on where it ended. 1: there are more | 0:
+ * all were seen, or there are CHECK_SUSPECTS_MAX suspects, and the rest comes after check_delete().
+ */
 must_check int check_scan(struct check *check);
 /* The suspects: of what is missing, the items whose folder is not. Borrowed. */
 char *const *check_suspects(const struct check *check, size_t *ret_n);
 /* The service was asked for this suspect, and has it. */
 void check_acquit(struct check *check, size_t i);
-/* Deletes the suspects that are left, with all that is below them. ret_n: how many there were. */
+/* Deletes the suspects that are left, with all that is below them, and has none afterwards. ret_n:
+ * how many were deleted. */
 must_check int check_delete(struct check *check, size_t *ret_n, struct change_set **ret_changes);

@@ -32,6 +32,7 @@ struct verify {
 	struct graph_call *call;
 	struct paging paging;
 	size_t asked;   /* the suspect that is asked for */
+	bool has_more;  /* there was no room for all suspects */
 	bool is_second; /* time that they are asked for */
 	struct loop_timer timer;
 
@@ -41,7 +42,7 @@ struct verify {
 	struct check *check;
 	struct item_page page;
 	int job_error;
-	size_t deleted_n;
+	size_t deleted_n, all_deleted_n;
 };
 
 static void fetch(struct verify *verify, const char *link);
@@ -160,7 +161,7 @@ static void delete_work(void *arg)
 
 	verify->deleted_n = 0;
 	verify->job_error = check_delete(verify->check, &verify->deleted_n, &set);
-	if (verify->job_error == 0)
+	if (verify->job_error == 0 && !verify->has_more)
 		verify->job_error = save_time(verify);
 	if (set)
 		verify->on_changes(verify->arg, set);
@@ -172,7 +173,12 @@ static void delete_done(void *arg)
 
 	if (!goes_on(verify))
 		return;
-	log_info("done: %zu items were gone", verify->deleted_n);
+	verify->all_deleted_n += verify->deleted_n;
+	if (verify->has_more) {
+		scan(verify);
+		return;
+	}
+	log_info("done: %zu items were gone", verify->all_deleted_n);
 	end(verify);
 }
 
@@ -241,6 +247,7 @@ static void scan_done(void *arg)
 	(void)check_suspects(verify->check, &n);
 	if (n > 0)
 		log_info("%zu known items were not enumerated: asking for each", n);
+	verify->has_more = n == CHECK_SUSPECTS_MAX;
 	verify->asked = 0;
 	verify->is_second = false;
 	ask_next(verify);
@@ -361,6 +368,7 @@ void verify_look(struct verify *verify)
 	if (last && age_s >= 0 && (uint64_t)age_s < verify->every_ms / 1000)
 		return;
 	verify->is_running = true;
+	verify->all_deleted_n = 0;
 	if (last) {
 		log_info("beginning");
 		push_job(verify, begin_work, begin_done);

@@ -1,3 +1,4 @@
+#include "check.h"
 #include "rig.h"
 #include "verify.h"
 
@@ -118,6 +119,38 @@ static void test_enumeration_was_wrong(void **state)
 	rig_answer_item(asked_for(t, "A"), RIG_DIR("A", "a", "R"));
 	assert_done(t, 0);
 	assert_true(rig_has(&t->rig, "F"));
+}
+
+/* More are missing than are remembered, and those that come first are there after all. */
+static void test_many_suspects(void **state)
+{
+	enum { MANY = CHECK_SUSPECTS_MAX + 20 };
+	struct test *t = *state;
+	char *body = NULL, id[16];
+	size_t len;
+	FILE *f = open_memstream(&body, &len);
+
+	fprintf(f, "{\"value\":[" RIG_DIR("A", "a", "R"));
+	for (int i = 0; i < MANY; i++)
+		fprintf(f, "," RIG_FILE("X%d", "x%d", "A", "1"), i, i);
+	fprintf(f, "]}");
+	(void)fclose(f);
+	rig_seed(&t->rig, body, RIG_LINK("0"));
+	free(body);
+	verify_look(t->verify);
+	rig_answer(enumerated(t), RIG_LAST(ALL, RIG_LINK("x")));
+	for (int i = 0; i < CHECK_SUSPECTS_MAX; i++) {
+		snprintf(id, sizeof(id), "X%d", i);
+		rig_answer_item(asked_for(t, id), RIG_FILE("X", "x", "A", "1"));
+	}
+	for (int times = 0; times < 2; times++)
+		for (int i = CHECK_SUSPECTS_MAX; i < MANY; i++) {
+			snprintf(id, sizeof(id), "X%d", i);
+			rig_refuse(asked_for(t, id), 404, -ENOENT);
+		}
+	assert_done(t, MANY - CHECK_SUSPECTS_MAX);
+	assert_true(rig_has(&t->rig, "X0"));
+	assert_false(rig_has(&t->rig, id));
 }
 
 /* A proxy's 404 is no deletion. */
@@ -289,13 +322,13 @@ static void test_free_at_any_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_nothing_is_missing),    TEST(test_lost_deletion_of_a_folder),
-		TEST(test_enumeration_was_wrong), TEST(test_missing_once_only),
-		TEST(test_missing_by_a_proxy),    TEST(test_told_as_deleted),
-		TEST(test_delta_was_quicker),     TEST(test_change_while_waiting),
-		TEST(test_missed_creation),       TEST(test_bad_item_is_not_missing),
-		TEST(test_failures_end_it),       TEST(test_only_what_was_crawled),
-		TEST(test_free_at_any_time),
+		TEST(test_nothing_is_missing),      TEST(test_lost_deletion_of_a_folder),
+		TEST(test_enumeration_was_wrong),   TEST(test_missing_once_only),
+		TEST(test_missing_by_a_proxy),      TEST(test_many_suspects),
+		TEST(test_told_as_deleted),         TEST(test_delta_was_quicker),
+		TEST(test_change_while_waiting),    TEST(test_missed_creation),
+		TEST(test_bad_item_is_not_missing), TEST(test_failures_end_it),
+		TEST(test_only_what_was_crawled),   TEST(test_free_at_any_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
