@@ -34,8 +34,15 @@ static int read_small(struct cache_file *file, uint64_t off, void *buf, size_t l
 		return -EINVAL;
 	if (!held) {
 		r = cache_db_find(file->cache->db, file->cid, &row, &found);
-		if (r < 0 || !found || row.size != cache_size(file))
-			return r < 0 && r != -ENOENT ? cache_note(file->cache, r) : -EIO;
+		if (r == -ENOMEM)
+			return r;
+		if (r < 0 || !found || row.size != cache_size(file)) {
+			if (r < 0 && r != -ENOENT)
+				(void)cache_note(file->cache, r);
+			/* The index has failed: it can be fetched again. */
+			atomic_store(&atomic_load(&file->blocks)->have[0], 0);
+			return -ENODATA;
+		}
 	}
 	memcpy(buf, (held ? held : (const char *)found) + off, len);
 	return 0;
@@ -196,6 +203,7 @@ static void drop(struct cache_file *file, struct cache_blocks *b)
 	mutex_lock(&cache->lock);
 	quickxor_init(&file->sum);
 	file->unwritten_n = b->n;
+	file->is_finishing = false;
 	cache_set_bytes(cache, file->entry, 0);
 	mutex_unlock(&cache->lock);
 	for (uint64_t i = 0; i < b->n; i++)
@@ -213,14 +221,17 @@ static bool count_written(struct cache_file *file, struct cache_blocks *b, uint6
 	mutex_lock(&cache->lock);
 	quickxor_combine(&file->sum, sum);
 	atomic_fetch_or(&b->have[block], HASHED);
-	is_last = --file->unwritten_n == 0;
-	if (!is_last)
+	/* One finishes; who comes meanwhile with a block that was to be written again does not. */
+	is_last = --file->unwritten_n == 0 && !file->is_finishing;
+	if (is_last)
+		file->is_finishing = true;
+	else
 		file->publishing_n++;
 	while (is_last && file->publishing_n > 0)
 		mutex_wait(&cache->lock, &cache->settled);
 	/* One that failed after it was counted is to be written again: then this is not last. */
 	if (is_last && file->unwritten_n > 0) {
-		is_last = false;
+		is_last = file->is_finishing = false;
 		file->publishing_n++;
 	}
 	mutex_unlock(&cache->lock);
@@ -246,7 +257,9 @@ static int publish(struct cache_file *file, struct cache_blocks *b, uint64_t blo
 	} else {
 		cache_set_bytes(cache, file->entry, file->entry->bytes + cache_block_len(b, block));
 	}
-	if (!is_last)
+	if (is_last)
+		file->is_finishing = false;
+	else
 		file->publishing_n--;
 	pthread_cond_broadcast(&cache->settled);
 	mutex_unlock(&cache->lock);

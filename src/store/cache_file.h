@@ -109,6 +109,7 @@ struct cache_file {
 	struct quickxor sum; /* of blocks that are HASHED */
 	uint64_t unwritten_n;
 	unsigned publishing_n; /* threads between data and have[] */
+	bool is_finishing;     /* one has the last block, and the hash to check */
 	bool is_preparing;     /* a thread makes it ready for writing */
 	bool is_reused;        /* it was opened before */
 	bool is_dirty;         /* its row is to be written when it is closed */
