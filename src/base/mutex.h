@@ -31,8 +31,8 @@ enum mutex_rank {
 	MUTEX_RANK_DRIVE,    /* sync/drive: the quota */
 	MUTEX_RANK_FETCH,    /* sync/fetch: blocks in flight and their waiters */
 	MUTEX_RANK_CACHE,    /* store/cache: open content files */
-	MUTEX_RANK_CACHE_DB, /* store/cache_db: connections */
-	MUTEX_RANK_TREE,     /* store/tree: reader pool */
+	MUTEX_RANK_CACHE_DB, /* store/cache_db: who writes */
+	MUTEX_RANK_DBPOOL,   /* store/dbpool: connections that read */
 	MUTEX_RANK_LANE,     /* loop/lane: job queue */
 	MUTEX_RANK_RESOLVE,  /* net/resolve: does anybody still want the answer */
 	MUTEX_RANK_LOOP,     /* loop/loop: posted calls */

@@ -2,6 +2,7 @@
 #include "cache_db.h"
 
 #include "db.h"
+#include "dbpool.h"
 #include "log.h"
 #include "mutex.h"
 
@@ -79,12 +80,6 @@ static const char *const reader_sql[R_N] = {
 		   " WHERE content.cid = ?1",
 };
 
-struct reader {
-	struct reader *next;
-	sqlite3 *db;
-	sqlite3_stmt *s[R_N];
-};
-
 struct cache_db {
 	char *path;
 	/* A content has its bit if it has, or had, a row; once is_learnt, for all rows. */
@@ -99,8 +94,9 @@ struct cache_db {
 	struct mutex lock; /* MUTEX_RANK_CACHE_DB; guards what follows */
 	pthread_cond_t is_free;
 	bool is_writing;
-	struct reader *readers; /* that nobody uses */
-	unsigned readers_n;     /* all */
+
+	struct dbpool readers;
+	bool has_readers; /* constant once it is open */
 };
 
 /* --- open --- */
@@ -150,27 +146,22 @@ int cache_db_open(int dir_fd, struct cache_db **ret)
 		cache_db_close(db);
 		return r;
 	}
+	dbpool_init(&db->readers, &(struct dbpool_options){ .path = db->path,
+							    .sql = reader_sql,
+							    .sql_n = R_N,
+							    .cache_kib = READER_CACHE_KIB,
+							    .readers = READERS_MAX });
+	db->has_readers = true;
 	*ret = db;
 	return 0;
-}
-
-static void free_reader(struct reader *reader)
-{
-	db_finalize(reader->s, R_N);
-	db_close(reader->db);
-	free(reader);
 }
 
 void cache_db_close(struct cache_db *db)
 {
 	if (!db)
 		return;
-	while (db->readers) {
-		struct reader *reader = db->readers;
-
-		db->readers = reader->next;
-		free_reader(reader);
-	}
+	if (db->has_readers)
+		dbpool_fini(&db->readers);
 	db_finalize(db->w, W_N);
 	db_close(db->db);
 	pthread_cond_destroy(&db->is_free);
@@ -195,58 +186,6 @@ int cache_db_discard(int dir_fd)
 }
 
 /* --- reading --- */
-
-static struct reader *new_reader(struct cache_db *db)
-{
-	struct reader *reader = calloc(1, sizeof(*reader));
-
-	if (!reader)
-		return NULL;
-	if (db_open_reader(db->path, READER_CACHE_KIB, &reader->db) < 0) {
-		free(reader);
-		return NULL;
-	}
-	if (db_prepare(reader->db, reader_sql, R_N, reader->s) < 0) {
-		db_close(reader->db);
-		free(reader);
-		return NULL;
-	}
-	return reader;
-}
-
-static struct reader *get_reader(struct cache_db *db)
-{
-	struct reader *reader;
-
-	mutex_lock(&db->lock);
-	while (!db->readers && db->readers_n == READERS_MAX)
-		mutex_wait(&db->lock, &db->is_free);
-	reader = db->readers;
-	if (reader)
-		db->readers = reader->next;
-	else
-		db->readers_n++;
-	mutex_unlock(&db->lock);
-	if (reader)
-		return reader;
-	reader = new_reader(db);
-	if (!reader) {
-		mutex_lock(&db->lock);
-		db->readers_n--;
-		pthread_cond_broadcast(&db->is_free);
-		mutex_unlock(&db->lock);
-	}
-	return reader;
-}
-
-static void put_reader(struct cache_db *db, struct reader *reader)
-{
-	mutex_lock(&db->lock);
-	reader->next = db->readers;
-	db->readers = reader;
-	pthread_cond_broadcast(&db->is_free);
-	mutex_unlock(&db->lock);
-}
 
 static struct cache_row read_row(sqlite3_stmt *s)
 {
@@ -279,7 +218,7 @@ static int take_data(sqlite3_stmt *s, const struct cache_row *row, void **ret)
 
 int cache_db_find(struct cache_db *db, uint64_t cid, struct cache_row *ret, void **ret_data)
 {
-	struct reader *reader = get_reader(db);
+	struct dbpool_reader *reader = dbpool_get(&db->readers);
 	struct cache_row row;
 	void *data = NULL;
 	sqlite3_stmt *s;
@@ -297,7 +236,7 @@ int cache_db_find(struct cache_db *db, uint64_t cid, struct cache_row *ret, void
 	} else if (r == 0) {
 		r = -ENOENT;
 	}
-	put_reader(db, reader);
+	dbpool_put(&db->readers, reader);
 	if (r < 0)
 		return r;
 	*ret = row;
@@ -329,7 +268,7 @@ static bool may_have_row(struct cache_db *db, uint64_t cid)
 
 uint64_t cache_db_get_bytes(struct cache_db *db, uint64_t cid)
 {
-	struct reader *reader = may_have_row(db, cid) ? get_reader(db) : NULL;
+	struct dbpool_reader *reader = may_have_row(db, cid) ? dbpool_get(&db->readers) : NULL;
 	uint64_t bytes = 0;
 	sqlite3_stmt *s;
 
@@ -341,13 +280,13 @@ uint64_t cache_db_get_bytes(struct cache_db *db, uint64_t cid)
 		bytes = (uint64_t)sqlite3_column_int64(s, 0);
 		(void)sqlite3_reset(s);
 	}
-	put_reader(db, reader);
+	dbpool_put(&db->readers, reader);
 	return bytes;
 }
 
 bool cache_db_learn(struct cache_db *db)
 {
-	struct reader *reader = get_reader(db);
+	struct dbpool_reader *reader = dbpool_get(&db->readers);
 	unsigned n = 0;
 	sqlite3_stmt *s;
 	int r;
@@ -362,7 +301,7 @@ bool cache_db_learn(struct cache_db *db)
 		set_seen(db, db->learnt_cid);
 		n++;
 	}
-	put_reader(db, reader);
+	dbpool_put(&db->readers, reader);
 	if (r == 0 && n < LEARN_ROWS)
 		atomic_store(&db->is_learnt, true);
 	return r == 0 && n == LEARN_ROWS;

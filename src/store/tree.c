@@ -125,12 +125,6 @@ static const char *const reader_sql[R_N] = {
 /* There while a tree is open. */
 #define KV_IN_USE "in_use"
 
-struct tree_reader {
-	struct tree_reader *next;
-	sqlite3 *db;
-	sqlite3_stmt *s[R_N];
-};
-
 /* --- open --- */
 
 static int load_counter(struct tree *tree, const char *key, uint64_t *ret)
@@ -222,13 +216,18 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 
 	if (!tree)
 		return -ENOMEM;
-	mutex_init(&tree->lock, MUTEX_RANK_TREE);
-	mutex_cond_init(&tree->reader_free);
 	tree->next_cid = 1;
 	tree->next_ino = TREE_ROOT_INO + 1;
 	r = open_files(tree, dir_fd, name);
-	if (r == 0)
+	if (r == 0) {
+		dbpool_init(&tree->readers, &(struct dbpool_options){ .path = tree->path,
+								      .sql = reader_sql,
+								      .sql_n = R_N,
+								      .cache_kib = READER_CACHE_KIB,
+								      .readers = READERS_MAX });
+		tree->has_readers = true;
 		r = db_prepare(tree->db, writer_sql, W_N, tree->w);
+	}
 	if (r == 0) {
 		sqlite3_progress_handler(tree->db, PROGRESS_STEPS, on_progress, tree);
 		r = check_drive(tree, drive_id);
@@ -257,22 +256,14 @@ void tree_free(struct tree *tree)
 {
 	if (!tree)
 		return;
-	while (tree->readers) {
-		struct tree_reader *reader = tree->readers;
-
-		tree->readers = reader->next;
-		db_finalize(reader->s, R_N);
-		db_close(reader->db);
-		free(reader);
-	}
+	if (tree->has_readers)
+		dbpool_fini(&tree->readers);
 	if (tree->is_open && tree_kv_set(tree, KV_IN_USE, NULL) < 0)
 		log_warn("the next start will check the whole tree");
 	db_finalize(tree->w, W_N);
 	db_close(tree->db);
 	if (tree->dir_fd >= 0)
 		close(tree->dir_fd);
-	pthread_cond_destroy(&tree->reader_free);
-	mutex_fini(&tree->lock);
 	free(tree->path);
 	free(tree);
 }
@@ -306,61 +297,7 @@ uint64_t tree_note(struct tree *tree)
 	return tree->seq;
 }
 
-/* --- readers --- */
-
-static struct tree_reader *new_reader(struct tree *tree)
-{
-	struct tree_reader *reader = calloc(1, sizeof(*reader));
-
-	if (!reader)
-		return NULL;
-	if (db_open_reader(tree->path, READER_CACHE_KIB, &reader->db) < 0) {
-		free(reader);
-		return NULL;
-	}
-	if (db_prepare(reader->db, reader_sql, R_N, reader->s) < 0) {
-		db_close(reader->db);
-		free(reader);
-		return NULL;
-	}
-	return reader;
-}
-
-/* A connection for this call; waits only when READERS_MAX threads read at the same time. */
-static struct tree_reader *get_reader(struct tree *tree)
-{
-	struct tree_reader *reader;
-	bool make;
-
-	mutex_lock(&tree->lock);
-	while (!tree->readers && tree->readers_n == READERS_MAX)
-		mutex_wait(&tree->lock, &tree->reader_free);
-	reader = tree->readers;
-	make = !reader;
-	if (reader)
-		tree->readers = reader->next;
-	else
-		tree->readers_n++;
-	mutex_unlock(&tree->lock);
-	if (!make)
-		return reader;
-	reader = new_reader(tree);
-	if (!reader) {
-		mutex_lock(&tree->lock);
-		tree->readers_n--;
-		mutex_unlock(&tree->lock);
-	}
-	return reader;
-}
-
-static void put_reader(struct tree *tree, struct tree_reader *reader)
-{
-	mutex_lock(&tree->lock);
-	reader->next = tree->readers;
-	tree->readers = reader;
-	pthread_cond_signal(&tree->reader_free);
-	mutex_unlock(&tree->lock);
-}
+/* --- reading --- */
 
 static void take_attr(sqlite3_stmt *s, struct tree_attr *ret)
 {
@@ -388,7 +325,7 @@ static bool is_visible(sqlite3_stmt *s)
 
 int tree_get(struct tree *tree, uint64_t ino, struct tree_attr *ret)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	sqlite3_stmt *s;
 	int r;
 
@@ -404,13 +341,13 @@ int tree_get(struct tree *tree, uint64_t ino, struct tree_attr *ret)
 			r = 0;
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
 }
 
 int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct tree_attr *ret)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	sqlite3_stmt *s;
 	int r;
 
@@ -424,7 +361,7 @@ int tree_lookup(struct tree *tree, uint64_t parent, const char *name, struct tre
 		take_attr(s, ret);
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
 }
 
@@ -441,7 +378,7 @@ void tree_meta_fini(struct tree_meta *m)
 
 int tree_get_meta(struct tree *tree, uint64_t ino, struct tree_meta *ret)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	struct tree_meta m = { 0 };
 	sqlite3_stmt *s;
 	int r;
@@ -467,7 +404,7 @@ int tree_get_meta(struct tree *tree, uint64_t ino, struct tree_meta *ret)
 		m.package = flags & 4;
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	if (r <= 0)
 		return r == 0 ? -ENOENT : -EIO;
 	if (!m.id || !m.name) {
@@ -480,7 +417,7 @@ int tree_get_meta(struct tree *tree, uint64_t ino, struct tree_meta *ret)
 
 int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	sqlite3_stmt *s;
 	int r;
 
@@ -494,7 +431,7 @@ int tree_find_id(struct tree *tree, const char *id, uint64_t *ret_ino)
 		*ret_ino = (uint64_t)sqlite3_column_int64(s, 0);
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
 }
 
@@ -529,7 +466,7 @@ int tree_path(struct tree *tree, uint64_t ino, char **ret)
 
 int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, void *arg)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	sqlite3_stmt *s;
 	int r;
 
@@ -547,13 +484,13 @@ int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, 
 			break;
 		}
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	return r < 0 ? -EIO : 0;
 }
 
 int tree_get_stats(struct tree *tree, struct tree_stats *ret)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	struct tree_stats stats = { 0 };
 	sqlite3_stmt *s;
 	int r;
@@ -568,7 +505,7 @@ int tree_get_stats(struct tree *tree, struct tree_stats *ret)
 		stats.dirs_complete = (uint64_t)sqlite3_column_int64(s, 2);
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	if (r <= 0)
 		return -EIO;
 	stats.seq = tree->seq;
@@ -579,7 +516,7 @@ int tree_get_stats(struct tree *tree, struct tree_stats *ret)
 
 int tree_kv_get(struct tree *tree, const char *key, char **ret)
 {
-	struct tree_reader *reader = get_reader(tree);
+	struct dbpool_reader *reader = dbpool_get(&tree->readers);
 	sqlite3_stmt *s;
 	char *value = NULL;
 	int r;
@@ -593,7 +530,7 @@ int tree_kv_get(struct tree *tree, const char *key, char **ret)
 		value = db_take_text(s, 0);
 		(void)sqlite3_reset(s);
 	}
-	put_reader(tree, reader);
+	dbpool_put(&tree->readers, reader);
 	if (r <= 0)
 		return r == 0 ? -ENOENT : r;
 	if (!value)

@@ -6,8 +6,8 @@
 
 #include "change.h"
 #include "db.h"
+#include "dbpool.h"
 #include "item.h"
-#include "mutex.h"
 #include "names.h"
 #include "tree.h"
 
@@ -76,8 +76,6 @@ static inline int64_t tree_id_hash(const char *id)
 	return (int64_t)h;
 }
 
-struct tree_reader;
-
 struct tree {
 	int dir_fd;
 	char *path; /* below dir_fd, by way of /proc */
@@ -97,10 +95,8 @@ struct tree {
 	uint64_t unseen_n;          /* and what it found; store lane */
 	uint64_t full_seq;          /* counter after the last complete enumeration; store lane */
 
-	struct mutex lock; /* MUTEX_RANK_TREE; guards readers */
-	struct tree_reader *readers;
-	pthread_cond_t reader_free;
-	unsigned readers_n;
+	struct dbpool readers;
+	bool has_readers; /* constant once it is open */
 };
 
 /* --- tree_row.c --- */

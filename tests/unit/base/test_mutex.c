@@ -60,7 +60,7 @@ static int signal_of(void (*fn)(void))
 
 static void test_breaches_abort(void **state)
 {
-	mutex_init(&outer, MUTEX_RANK_TREE);
+	mutex_init(&outer, MUTEX_RANK_DBPOOL);
 	mutex_init(&inner, MUTEX_RANK_LOG);
 	assert_int_equal(signal_of(lock_in_order), 0);
 	assert_int_equal(signal_of(lock_backwards), SIGABRT);
