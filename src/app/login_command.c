@@ -28,7 +28,7 @@ struct login {
 
 static void on_code(void *arg, const char *url, const char *code)
 {
-	printf("To sign in, open %s and enter the code %s\n", url, code);
+	printf("To sign in, open %s and enter the code %s\n", log_text(url), log_text(code));
 	printf("Do this only if you started the sign-in yourself. Waiting ...\n");
 	(void)fflush(stdout);
 }
@@ -46,7 +46,7 @@ static void on_done(void *arg, int error, const char *text, const struct account
 		fprintf(stderr, "graphfs: the code expired; start again\n");
 	else if (login->error < 0)
 		fprintf(stderr, "graphfs: cannot sign in: %s\n",
-			text && text[0] ? text : strerror(-login->error));
+			text && text[0] ? log_text(text) : strerror(-login->error));
 	else
 		printf("Signed in as account \"%s\".\n", login->name);
 	loop_stop(login->loop);

@@ -1,5 +1,6 @@
 #include "statusline.h"
 
+#include "log.h"
 #include "mem.h"
 
 #include <string.h>
@@ -68,7 +69,7 @@ static void print_channel(FILE *to, struct json_object *channel, time_t now)
 	char text[80];
 
 	if (since[0])
-		fprintf(to, "  channel  %s, up since %s\n", text_of(channel, "url_host"),
+		fprintf(to, "  channel  %s, up since %s\n", log_text(text_of(channel, "url_host")),
 			when(since, now, text));
 	else
 		fprintf(to, "  channel  not connected\n");
@@ -110,7 +111,7 @@ void statusline_print(FILE *to, struct json_object *status, time_t now)
 			fprintf(to, ", %s", states[i].meaning);
 	(void)fputc('\n', to);
 	if (reason[0])
-		fprintf(to, "  because  %s\n", reason);
+		fprintf(to, "  because  %s\n", log_text(reason));
 	print_channel(to, member(status, "channel"), now);
 	fprintf(to, "  checked  %s\n", when(text_of(status, "last_delta"), now, text));
 	fprintf(to, "  known    %lld items%s\n", number_of(status, "items"),

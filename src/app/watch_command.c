@@ -22,7 +22,7 @@ static void put_line(const struct watch *w, const char *event, const char *key, 
 	struct json_object *line;
 
 	if (!w->json) {
-		printf("%s%s%s\n", event, value[0] ? " " : "", value);
+		printf("%s%s%s\n", event, value[0] ? " " : "", log_text(value));
 		(void)fflush(stdout);
 		return;
 	}

@@ -174,6 +174,16 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
 	errno = saved;
 }
 
+const char *log_text(const char *text)
+{
+	static _Thread_local char slots[URL_SLOTS][LOG_TEXT_MAX];
+	static _Thread_local unsigned next;
+	char *out = slots[next++ % URL_SLOTS];
+
+	out[escape(out, LOG_TEXT_MAX, text, strlen(text))] = '\0';
+	return out;
+}
+
 const char *log_url(const char *url)
 {
 	static _Thread_local char slots[URL_SLOTS][URL_MAX_BYTES];

@@ -54,3 +54,7 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...) p
 /* "scheme://host:port/path" without userinfo, query and fragment, for log lines. The string
  * lives in a buffer of the calling thread until its fourth next call. url may be NULL. */
 const char *log_url(const char *url);
+/* A text of the service as a terminal may show it: escaped as in the log, and cut at LOG_TEXT_MAX
+ * bytes. In one of a few buffers of the thread, as log_url(). */
+enum { LOG_TEXT_MAX = 1024 };
+const char *log_text(const char *text);

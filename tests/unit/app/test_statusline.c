@@ -50,7 +50,7 @@ static void test_live(void **state)
 static void test_offline_and_why(void **state)
 {
 	auto_free char *text =
-		shown("{\"mountpoint\":\"/m\",\"state\":\"offline\",\"reason\":\"no route\","
+		shown("{\"mountpoint\":\"/m\",\"state\":\"offline\",\"reason\":\"no \\u001broute\","
 		      "\"channel\":{\"url_host\":null,\"connected_since\":null,"
 		      "\"last_notification\":null},\"last_delta\":null,\"items\":0,"
 		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1},\"skipped\":3,"
@@ -60,7 +60,7 @@ static void test_offline_and_why(void **state)
 
 	assert_string_equal(text,
 			    "/m: offline, what is cached can be read\n"
-			    "  because  no route\n"
+			    "  because  no \\x1broute\n"
 			    "  channel  not connected\n"
 			    "  notified never\n"
 			    "  checked  never\n"

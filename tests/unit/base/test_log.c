@@ -26,6 +26,18 @@ static void test_urls_show_no_secret(void **state)
 		assert_string_equal(log_url(urls[i].url), urls[i].shown);
 }
 
+static void test_a_text_for_a_terminal(void **state)
+{
+	char longer[3 * LOG_TEXT_MAX];
+
+	assert_string_equal(log_text(""), "");
+	assert_string_equal(log_text("Gr\xc3\xb6\xc3\x9f \x1b[31m\n"),
+			    "Gr\xc3\xb6\xc3\x9f \\x1b[31m\\x0a");
+	memset(longer, '\x1b', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_true(strlen(log_text(longer)) < LOG_TEXT_MAX);
+}
+
 static void test_bytes_of_the_service_are_escaped(void **state)
 {
 	auto_close int fd = memfd_create("log", MFD_CLOEXEC);
@@ -95,6 +107,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_urls_show_no_secret),
 		cmocka_unit_test(test_bytes_of_the_service_are_escaped),
+		cmocka_unit_test(test_a_text_for_a_terminal),
 		cmocka_unit_test(test_a_person_is_told_of_trouble_only),
 		cmocka_unit_test(test_a_sink_gets_whole_lines),
 	};
