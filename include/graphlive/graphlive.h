@@ -93,8 +93,8 @@ struct graphlive_options {
 
 	/* Or: the base of Graph with its version; the drive as "me", "drives/ID", "groups/ID",
 	 * "sites/ID", "sites/ID/lists/ID" or "users/ID"; and access tokens for it. Answer, now or
-	 * later, with graphlive_set_token() or graphlive_fail_token(). was_rejected: the service
-	 * refused your last token; get a new one. */
+	 * within a minute, with graphlive_set_token() or graphlive_fail_token(). was_rejected: the
+	 * service refused your last token; get a new one. */
 	const char *graph_url;
 	const char *drive;
 	void (*get_token)(void *arg, struct graphlive *live, int was_rejected);

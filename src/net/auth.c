@@ -16,6 +16,7 @@ enum {
 	/* After a refusal the login service is not asked again for this long. */
 	REFUSED_PAUSE_MS = 60000,
 	FAILED_PAUSE_MS = 2000,
+	ASKED_MS = 60000, /* for somebody else's token */
 };
 
 struct auth {
@@ -37,6 +38,7 @@ struct auth {
 	void (*ask)(void *arg, bool was_rejected);
 	void *ask_arg;
 	bool is_asking;
+	struct loop_timer ask_timer;
 };
 
 static int renew(struct auth *auth);
@@ -64,10 +66,17 @@ int auth_new(struct loop *loop, struct http *http, int dir_fd, const char *name,
 	return 0;
 }
 
+/* What comes after that is nobody's answer; who still wants a token asks again. */
+static void on_unanswered(void *arg)
+{
+	auth_answer(arg, -ETIMEDOUT, NULL, 0);
+}
+
 int auth_new_asking(struct loop *loop, void (*ask)(void *arg, bool was_rejected), void *arg,
 		    struct auth **ret)
 {
 	struct auth *auth = calloc(1, sizeof(*auth));
+	int r;
 
 	if (!auth)
 		return -ENOMEM;
@@ -76,6 +85,11 @@ int auth_new_asking(struct loop *loop, void (*ask)(void *arg, bool was_rejected)
 	auth->dir_fd = -1;
 	auth->ask = ask;
 	auth->ask_arg = arg;
+	r = loop_timer_init(&auth->ask_timer, loop, on_unanswered, auth);
+	if (r < 0) {
+		auth_free(auth);
+		return r;
+	}
 	*ret = auth;
 	return 0;
 }
@@ -86,6 +100,7 @@ void auth_free(struct auth *auth)
 		return;
 	if (auth->renewal)
 		http_cancel(auth->renewal);
+	loop_timer_fini(&auth->ask_timer);
 	/* A posted answer still points here. */
 	while (auth->answer_posted)
 		loop_run_once(auth->loop);
@@ -246,6 +261,7 @@ void auth_answer(struct auth *auth, int error, const char *token, int64_t lifeti
 	if (!auth->is_asking)
 		return;
 	auth->is_asking = false;
+	loop_timer_disarm(&auth->ask_timer);
 	if (error == 0) {
 		account_fini(&auth->account);
 		auth->account.access_token = strdup(token);
@@ -266,6 +282,7 @@ static int renew(struct auth *auth)
 
 	if (auth->ask) {
 		auth->is_asking = true;
+		loop_timer_arm(&auth->ask_timer, ASKED_MS);
 		auth->ask(auth->ask_arg, auth->rejected);
 		return 0;
 	}

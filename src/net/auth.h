@@ -25,7 +25,8 @@ must_check int auth_new(struct loop *loop, struct http *http, int dir_fd, const 
 			struct account *account, struct auth **ret);
 /*
  * Access tokens of somebody else: ask is called on the loop when one is wanted (was_rejected: the
- * service refused the last one), and answered with auth_answer(), never from inside ask.
+ * service refused the last one), and answered with auth_answer(), never from inside ask. Within a
+ * minute, or the calls that wait for it fail with -ETIMEDOUT, and the next one asks again.
  */
 must_check int auth_new_asking(struct loop *loop, void (*ask)(void *arg, bool was_rejected),
 			       void *arg, struct auth **ret);
