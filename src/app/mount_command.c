@@ -118,22 +118,19 @@ static struct json_object *on_control(void *arg, const char *command)
 	struct mount *mount = arg;
 	struct json_object *status, *cache;
 	struct content_stats content;
-	struct tree_stats tree = { 0 };
 	struct drive_status s;
 
 	if (strcmp(command, "status") != 0)
 		return NULL;
 	drive_get_status(mount->m.drive, &s);
 	content_get_stats(mount->m.content, &content);
-	if (tree_get_stats(mount->m.tree, &tree) < 0)
-		log_warn("the tree's size cannot be told");
 	status = json_object_new_object();
 	json_object_object_add(status, "mountpoint", json_object_new_string(mount->path));
 	json_object_object_add(status, "state", json_object_new_string(s.state));
 	json_object_object_add(status, "reason", json_object_new_string(s.reason));
 	json_object_object_add(status, "channel", channel_of(&s));
 	json_object_object_add(status, "last_delta", time_of(s.last_delta_s));
-	add_number(status, "items", tree.items);
+	add_number(status, "items", tree_items_n(mount->m.tree));
 	add_number(status, "skipped", s.skipped_n);
 	json_object_object_add(status, "crawling", json_object_new_boolean(s.is_crawling));
 	cache = json_object_new_object();

@@ -12,13 +12,13 @@
 #include <sys/random.h>
 
 enum {
-	VERSION = 2,
+	VERSION = 3,
 	WRITER_CACHE_KIB = 24576,
 	READER_CACHE_KIB = 2048,
 	READERS_MAX = 12,
 	PROGRESS_STEPS = 100000
 };
-enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_STATS, R_KV, R_N };
+enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_KV, R_N };
 
 #define COLUMNS                                                                                 \
 	"ino, id, parent, pid, name, kind, size, smtime, mtime, btime, mode, cid, seq, flags, " \
@@ -118,7 +118,6 @@ static const char *const reader_sql[R_N] = {
 	[R_BY_ID] = "SELECT ino FROM items WHERE hid = ?1 AND id = ?2",
 	[R_LIST] = "SELECT " ATTRIBUTES ", name FROM items WHERE parent = ?1 AND ino > ?2"
 		   " ORDER BY ino",
-	[R_STATS] = "SELECT count(*), sum(kind = 1), sum(kind = 1 AND flags & 1) FROM items",
 	[R_KV] = "SELECT value FROM kv WHERE key = ?1",
 };
 
@@ -211,7 +210,7 @@ static int on_progress(void *arg)
 int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **ret)
 {
 	struct tree *tree = calloc(1, sizeof(*tree));
-	uint64_t seq = 0;
+	uint64_t seq = 0, items_n = 1;
 	int r;
 
 	if (!tree)
@@ -237,6 +236,8 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 	if (r == 0)
 		r = load_counter(tree, "seq", &seq);
 	if (r == 0)
+		r = load_counter(tree, "items", &items_n);
+	if (r == 0)
 		r = load_counter(tree, "next_cid", &tree->next_cid);
 	if (r == 0)
 		r = load_counter(tree, "next_ino", &tree->next_ino);
@@ -247,6 +248,7 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 		return r;
 	}
 	tree->seq = seq;
+	tree->items_n = items_n;
 	tree->is_open = true;
 	*ret = tree;
 	return 0;
@@ -488,30 +490,9 @@ int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, 
 	return r < 0 ? -EIO : 0;
 }
 
-int tree_get_stats(struct tree *tree, struct tree_stats *ret)
+uint64_t tree_items_n(const struct tree *tree)
 {
-	struct dbpool_reader *reader = dbpool_get(&tree->readers);
-	struct tree_stats stats = { 0 };
-	sqlite3_stmt *s;
-	int r;
-
-	if (!reader)
-		return -EIO;
-	s = reader->s[R_STATS];
-	r = db_step(s);
-	if (r > 0) {
-		stats.items = (uint64_t)sqlite3_column_int64(s, 0);
-		stats.dirs = (uint64_t)sqlite3_column_int64(s, 1);
-		stats.dirs_complete = (uint64_t)sqlite3_column_int64(s, 2);
-		(void)sqlite3_reset(s);
-	}
-	dbpool_put(&tree->readers, reader);
-	if (r <= 0)
-		return -EIO;
-	stats.seq = tree->seq;
-	stats.crawled = stats.dirs == stats.dirs_complete;
-	*ret = stats;
-	return 0;
+	return tree->items_n;
 }
 
 int tree_kv_get(struct tree *tree, const char *key, char **ret)

@@ -90,13 +90,8 @@ typedef int (*tree_list_fn)(void *arg, const struct tree_attr *attr, const char 
 must_check int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn,
 			 void *arg);
 
-struct tree_stats {
-	uint64_t items; /* rows, the root included */
-	uint64_t dirs, dirs_complete;
-	uint64_t seq;
-	bool crawled; /* the whole drive was seen once */
-};
-must_check int tree_get_stats(struct tree *tree, struct tree_stats *ret);
+/* Rows, the root included. Any thread, no I/O. */
+uint64_t tree_items_n(const struct tree *tree);
 
 /* The tree's counter now; rises with every commit that changed something. Any thread, no I/O. */
 uint64_t tree_note(struct tree *tree);

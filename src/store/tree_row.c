@@ -166,6 +166,7 @@ int tree_row_insert(struct tree *tree, struct tree_row *row)
 	bind_row(tree->w[W_INSERT], row);
 	sqlite3_bind_int64(tree->w[W_INSERT], 19, tree_id_hash(row->id));
 	tree->changed = true;
+	tree->items_now++;
 	return db_run(tree->w[W_INSERT]);
 }
 
@@ -194,6 +195,7 @@ int tree_row_delete(struct tree *tree, uint64_t ino)
 {
 	sqlite3_bind_int64(tree->w[W_DELETE], 1, (int64_t)ino);
 	tree->changed = true;
+	tree->items_now--;
 	return db_run(tree->w[W_DELETE]);
 }
 
@@ -258,6 +260,7 @@ int tree_row_from_item(struct tree *tree, const struct item *item, struct tree_r
 int tree_begin(struct tree *tree)
 {
 	tree->changed = false;
+	tree->items_now = tree->items_n;
 	tree->changes = calloc(1, sizeof(*tree->changes));
 	if (!tree->changes)
 		return -ENOMEM;
@@ -278,7 +281,11 @@ static int save_counters(struct tree *tree)
 	if (r < 0)
 		return r;
 	snprintf(text, sizeof(text), "%" PRIu64, tree->next_ino);
-	return tree_kv_set(tree, "next_ino", text);
+	r = tree_kv_set(tree, "next_ino", text);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%" PRIu64, tree->items_now);
+	return tree_kv_set(tree, "items", text);
 }
 
 int tree_end(struct tree *tree, int r, struct change_set **ret_changes)
@@ -294,6 +301,7 @@ int tree_end(struct tree *tree, int r, struct change_set **ret_changes)
 		change_set_free(changes);
 		return r;
 	}
+	tree->items_n = tree->items_now;
 	if (tree->changed)
 		tree->seq++;
 	if (changes->n == 0 && !changes->bulk) {

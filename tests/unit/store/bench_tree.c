@@ -147,7 +147,6 @@ static int count(void *arg, const struct tree_attr *attr, const char *name)
 
 static int look_up(struct tree *tree, unsigned n)
 {
-	struct tree_stats stats;
 	unsigned listed = 0, lookups = n < LOOKUPS ? n : LOOKUPS;
 
 	begin();
@@ -171,10 +170,6 @@ static int look_up(struct tree *tree, unsigned n)
 		if (tree_list(tree, ino, 0, count, &listed) < 0)
 			return -1;
 	report("listing, each entry", listed);
-	begin();
-	if (tree_get_stats(tree, &stats) < 0)
-		return -1;
-	report("statistics, once", 1);
 	return 0;
 }
 
