@@ -25,7 +25,7 @@ void dbpool_fini(struct dbpool *pool)
 
 static struct dbpool_reader *new_reader(const struct dbpool_options *o)
 {
-	struct dbpool_reader *reader = calloc(1, sizeof(*reader) + o->sql_n * sizeof(reader->s[0]));
+	struct dbpool_reader *reader = calloc(1, sizeof(*reader) + o->sql_n * sizeof(sqlite3_stmt *));
 
 	if (!reader)
 		return NULL;
