@@ -38,9 +38,10 @@ struct paths {
 };
 
 struct walk {
-	bool stats;            /* statx each */
-	struct paths *files;   /* gathers what it finds; NULL: does not */
-	struct paths *folders; /* likewise */
+	char *lists[DEPTH_MAX]; /* one for each depth, made when it is first reached */
+	bool stats;             /* statx each */
+	struct paths *files;    /* gathers what it finds; NULL: does not */
+	struct paths *folders;  /* likewise */
 	uint64_t entry_n;
 };
 
@@ -93,7 +94,7 @@ struct entry {
 
 static void stat_one(int dir, const char *path)
 {
-	struct statx st;
+	static struct statx st;
 
 	if (statx(dir, path, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &st) < 0)
 		die(path);
@@ -101,10 +102,20 @@ static void stat_one(int dir, const char *path)
 
 static void walk(struct walk *w, int parent, const char *name, const char *path, unsigned depth);
 
+/* Names are put together only for who asked for them. */
+static void walk_below(struct walk *w, int dir, const char *path, const char *name, unsigned depth)
+{
+	auto_free char *below = NULL;
+
+	if ((w->files || w->folders) &&
+	    asprintf(&below, "%s%s%s", path, path[0] ? "/" : "", name) < 0)
+		die("paths");
+	walk(w, dir, name, below ? below : "", depth);
+}
+
 static void visit(struct walk *w, int dir, const char *path, const struct entry *e, unsigned depth)
 {
 	bool is_dir = e->type == DT_DIR;
-	char below[4096] = "";
 
 	if (strcmp(e->name, ".") == 0 || strcmp(e->name, "..") == 0)
 		return;
@@ -115,23 +126,32 @@ static void visit(struct walk *w, int dir, const char *path, const struct entry 
 		push(w->files, path, e->name);
 	if (w->folders && is_dir)
 		push(w->folders, path, e->name);
-	if (!is_dir)
-		return;
-	/* Names are put together only for who asked for them. */
-	if (w->files || w->folders)
-		snprintf(below, sizeof(below), "%s%s%s", path, path[0] ? "/" : "", e->name);
-	walk(w, dir, e->name, below, depth + 1);
+	if (is_dir)
+		walk_below(w, dir, path, e->name, depth + 1);
+}
+
+/* The compiler zeroes what is on the stack, so that nothing large is there: it would be measured.
+ */
+static char *list_of(struct walk *w, unsigned depth)
+{
+	if (depth >= DEPTH_MAX)
+		die("too deep");
+	if (!w->lists[depth])
+		w->lists[depth] = malloc(LIST_BYTES);
+	if (!w->lists[depth])
+		die("list");
+	return w->lists[depth];
 }
 
 static void walk(struct walk *w, int parent, const char *name, const char *path, unsigned depth)
 {
-	_Alignas(struct entry) char list[LIST_BYTES];
+	char *list = list_of(w, depth);
 	auto_close int dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	long n;
 
-	if (dir < 0 || depth > DEPTH_MAX)
+	if (dir < 0)
 		die(name);
-	while ((n = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0)
+	while ((n = syscall(SYS_getdents64, dir, list, LIST_BYTES)) > 0)
 		for (long at = 0; at < n;) {
 			const struct entry *e = (const struct entry *)(list + at);
 
@@ -140,6 +160,12 @@ static void walk(struct walk *w, int parent, const char *name, const char *path,
 		}
 	if (n < 0)
 		die(name);
+}
+
+static void free_lists(struct walk *w)
+{
+	for (unsigned i = 0; i < DEPTH_MAX; i++)
+		free(w->lists[i]);
 }
 
 static int open_root(const char *path)
@@ -199,6 +225,7 @@ static void gather(struct job *j, bool folders)
 
 	j->root = open_root(j->argv[1]);
 	walk(&w, j->root, ".", "", 0);
+	free_lists(&w);
 	j->n = number(j, 2);
 }
 
@@ -252,6 +279,7 @@ static void run_walk(struct job *j, struct result *r)
 	struct walk w = { .stats = j->argv[0][4] != '\0' };
 
 	walk(&w, AT_FDCWD, j->argv[1], "", 0);
+	free_lists(&w);
 	r->op_n += w.entry_n;
 }
 
