@@ -261,7 +261,11 @@ static void park_dir(fuse_req_t req, struct fs *fs, enum kind kind, uint64_t dir
 		.cancel = cancel_dir,
 		.free = free_dir,
 	};
-	p->waiter = (struct listing_waiter){ .dir = dir, .fn = on_listed };
+	p->waiter = (struct listing_waiter){
+		.dir = dir,
+		.fn = on_listed,
+		.is_walk = kind != LOOKUP,
+	};
 	list_init(&p->waiter.node);
 	p->fs = fs;
 	p->kind = kind;

@@ -25,6 +25,8 @@ struct crawl {
 	struct source source;
 	source_changes_fn on_changes;
 	void *arg;
+	void (*on_running)(void *arg, bool is_running); /* NULL: nobody asks */
+	void *running_arg;
 	struct loop_timer retry;
 	uint64_t retry_ms;
 	bool is_running, is_done, is_closing;
@@ -101,6 +103,19 @@ bool crawl_is_running(const struct crawl *crawl)
 	return crawl->is_running;
 }
 
+void crawl_on_running(struct crawl *crawl, void (*fn)(void *arg, bool is_running), void *arg)
+{
+	crawl->on_running = fn;
+	crawl->running_arg = arg;
+}
+
+static void set_running(struct crawl *crawl, bool is_running)
+{
+	crawl->is_running = is_running;
+	if (crawl->on_running)
+		crawl->on_running(crawl->running_arg, is_running);
+}
+
 uint64_t crawl_items_n(const struct crawl *crawl)
 {
 	return crawl->items_n;
@@ -108,12 +123,12 @@ uint64_t crawl_items_n(const struct crawl *crawl)
 
 static void pause_crawl(struct crawl *crawl, bool lost_network, const char *why)
 {
-	crawl->is_running = false;
 	crawl->lost_network = lost_network;
 	paging_reset(&crawl->paging);
 	log_info("pausing for %llu s: %s", (unsigned long long)(crawl->retry_ms / 1000), why);
 	loop_timer_arm(&crawl->retry, crawl->retry_ms);
 	crawl->retry_ms = crawl->retry_ms * 2 < RETRY_MAX_MS ? crawl->retry_ms * 2 : RETRY_MAX_MS;
+	set_running(crawl, false);
 }
 
 static void drop_ahead(struct crawl *crawl)
@@ -181,10 +196,10 @@ static void merge_done(void *arg)
 		if (crawl->is_running)
 			pause_crawl(crawl, false, strerror(-crawl->job_error));
 	} else if (is_last) {
-		crawl->is_running = false;
 		crawl->is_done = true;
 		paging_reset(&crawl->paging);
 		log_info("done: %llu items", (unsigned long long)crawl->items_n);
+		set_running(crawl, false);
 	} else {
 		crawl->retry_ms = RETRY_FIRST_MS;
 		if (crawl->has_ahead) {
@@ -272,9 +287,9 @@ static void begin(struct crawl *crawl)
 	if (crawl->is_done)
 		return;
 	loop_timer_disarm(&crawl->retry);
-	crawl->is_running = true;
 	crawl->lost_network = false;
 	crawl->restarts_n = 0;
+	set_running(crawl, true);
 	fetch(crawl, link);
 }
 

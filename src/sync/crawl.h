@@ -25,4 +25,7 @@ void crawl_free(struct crawl *crawl);
  * done, or pauses because the service refused it. */
 void crawl_start(struct crawl *crawl);
 bool crawl_is_running(const struct crawl *crawl);
+/* Calls fn at each change of crawl_is_running(), when everything is done that goes with it. Not by
+ * crawl_free(). */
+void crawl_on_running(struct crawl *crawl, void (*fn)(void *arg, bool is_running), void *arg);
 uint64_t crawl_items_n(const struct crawl *crawl);

@@ -131,6 +131,13 @@ static void on_delta_end(void *arg, int error, bool offline, bool changed, uint6
 		verify_look(drive->verify);
 }
 
+static void on_crawling(void *arg, bool is_running)
+{
+	struct drive *drive = arg;
+
+	listing_set_crawling(drive->listing, is_running);
+}
+
 static void on_reachable(void *arg, bool reachable)
 {
 	struct drive *drive = arg;
@@ -314,6 +321,8 @@ static int make_engines(struct drive *drive, struct lane *store, struct ws *ws)
 	if (r == 0)
 		r = crawl_new(drive->loop, store, drive->tree, &source, e->on_changes, e->arg,
 			      &drive->crawl);
+	if (r == 0)
+		crawl_on_running(drive->crawl, on_crawling, drive);
 	if (r == 0)
 		r = verify_new(drive->loop, store, drive->tree, &source, drive->options.verify_ms,
 			       e->on_changes, e->arg, &drive->verify);

@@ -20,6 +20,10 @@ enum {
 	/* A folder just seen may be unknown to the replica that is asked. */
 	NOT_FOUND_AGAIN_MS = 300,
 	PROGRESS_MS = 10000,
+	/* Half of what anybody waits for the service in silence. */
+	HOLD_MS = 5000,
+	/* Between two folders: programs take less, people more. */
+	GAP_MS = 100,
 };
 
 enum { IDLE, WAITING };
@@ -35,6 +39,7 @@ struct run {
 	uint64_t note;
 	struct paging paging;
 	unsigned restarts_n;
+	bool is_walk; /* somebody wants all of it */
 	struct loop_timer deadline, retry;
 	struct lane_job job;
 	bool job_pending;
@@ -59,14 +64,23 @@ struct listing {
 	struct failure failed[FAILED_MAX];
 	unsigned failed_next;
 
+	/* Waiting for the crawl. */
+	bool is_crawling, is_holding;
+	uint64_t hold_left_ms, held_since_ms;
+	uint64_t walked_ms; /* when a walk got its last folder; 0: never */
+	struct loop_timer hold_end;
+
 	/* MUTEX_RANK_LISTING; guards what follows, the runs' waiters, and every waiter's state. */
 	struct mutex lock;
-	struct list incoming;
+	struct list incoming, held;
 	struct loop_call call;
 	bool posted;
 };
 
 static int fetch(struct run *run, const char *link);
+static void on_hold_end(void *arg);
+static void on_incoming(void *arg);
+static void release_held(struct listing *listing);
 
 static void arm_deadline(struct run *run)
 {
@@ -78,9 +92,15 @@ int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
 		struct listing **ret)
 {
 	struct listing *listing = calloc(1, sizeof(*listing));
+	int r;
 
 	if (!listing)
 		return -ENOMEM;
+	r = loop_timer_init(&listing->hold_end, loop, on_hold_end, listing);
+	if (r < 0) {
+		free(listing);
+		return r;
+	}
 	listing->loop = loop;
 	listing->store = store;
 	listing->tree = tree;
@@ -88,8 +108,12 @@ int listing_new(struct loop *loop, struct lane *store, struct tree *tree,
 	listing->options = *options;
 	if (listing->options.progress_ms == 0)
 		listing->options.progress_ms = PROGRESS_MS;
+	if (listing->options.gap_ms == 0)
+		listing->options.gap_ms = GAP_MS;
+	listing->hold_left_ms = options->hold_ms ? options->hold_ms : HOLD_MS;
 	list_init(&listing->runs);
 	list_init(&listing->incoming);
+	list_init(&listing->held);
 	mutex_init(&listing->lock, MUTEX_RANK_LISTING);
 	*ret = listing;
 	return 0;
@@ -145,6 +169,8 @@ void listing_free(struct listing *listing)
 	while (listing->posted)
 		loop_run_once(listing->loop);
 	wake(listing, &listing->incoming, -ENODEV);
+	wake(listing, &listing->held, -ENODEV);
+	loop_timer_fini(&listing->hold_end);
 	mutex_fini(&listing->lock);
 	free(listing);
 }
@@ -152,6 +178,15 @@ void listing_free(struct listing *listing)
 void listing_set_offline(struct listing *listing, bool offline)
 {
 	listing->is_offline = offline;
+	if (offline)
+		release_held(listing);
+}
+
+void listing_set_crawling(struct listing *listing, bool crawling)
+{
+	listing->is_crawling = crawling;
+	if (!crawling)
+		release_held(listing);
 }
 
 unsigned listing_running_n(const struct listing *listing)
@@ -170,6 +205,8 @@ static void end_run(struct run *run, int error)
 			.error = error,
 		};
 		log_info("folder %s cannot be listed: %s", run->id, strerror(-error));
+	} else if (run->is_walk) {
+		listing->walked_ms = loop_now_ms(listing->loop);
 	}
 	wake(listing, &run->waiters, error);
 	run_free(run);
@@ -276,6 +313,73 @@ static int fetch(struct run *run, const char *link)
 	return r == -EPERM ? -EIO : r;
 }
 
+/* --- waiting for the crawl --- */
+
+static bool may_hold(const struct listing *listing, bool is_walk)
+{
+	return listing->is_crawling && is_walk && listing->hold_left_ms > 0 &&
+	       listing->walked_ms != 0 &&
+	       loop_now_ms(listing->loop) - listing->walked_ms <= listing->options.gap_ms;
+}
+
+static void hold(struct listing *listing, struct list *waiter)
+{
+	mutex_lock(&listing->lock);
+	list_splice_tail(&listing->held, waiter);
+	mutex_unlock(&listing->lock);
+	if (listing->is_holding)
+		return;
+	listing->is_holding = true;
+	listing->held_since_ms = loop_now_ms(listing->loop);
+	loop_timer_arm(&listing->hold_end, listing->hold_left_ms);
+}
+
+/* With the lock. */
+static void post_incoming(struct listing *listing)
+{
+	if (!listing->posted)
+		loop_post(listing->loop, &listing->call, on_incoming, listing);
+	listing->posted = true;
+}
+
+/* They come in anew. */
+static void release_held(struct listing *listing)
+{
+	uint64_t held_ms = loop_now_ms(listing->loop) - listing->held_since_ms;
+
+	if (!listing->is_holding)
+		return;
+	listing->is_holding = false;
+	listing->hold_left_ms -= held_ms < listing->hold_left_ms ? held_ms : listing->hold_left_ms;
+	loop_timer_disarm(&listing->hold_end);
+	mutex_lock(&listing->lock);
+	list_splice_tail(&listing->incoming, &listing->held);
+	post_incoming(listing);
+	mutex_unlock(&listing->lock);
+}
+
+static void on_hold_end(void *arg)
+{
+	struct listing *listing = arg;
+
+	log_debug("the crawl takes longer than a walk may wait");
+	listing->hold_left_ms = 0;
+	release_held(listing);
+}
+
+/* The folder is listed after all: with the lock. */
+static void join_held(struct listing *listing, struct run *run)
+{
+	list_for_each_safe (&listing->held, pos) {
+		struct listing_waiter *w = container_of(pos, struct listing_waiter, node);
+
+		if (w->dir != run->dir)
+			continue;
+		list_del(&w->node);
+		list_add_tail(&run->waiters, &w->node);
+	}
+}
+
 /* --- those who ask --- */
 
 static struct run *find_run(struct listing *listing, uint64_t dir)
@@ -361,27 +465,34 @@ static int may_start(struct listing *listing, uint64_t dir)
 	return r < 0 ? r : 1;
 }
 
-/* 1: the waiter was added to a run. */
-static int admit(struct listing *listing, uint64_t dir, struct list *waiter)
+/* 1: the waiter was added to a run, or to those who wait for the crawl. */
+static int admit(struct listing *listing, uint64_t dir, bool is_walk, struct list *waiter)
 {
 	struct run *run = find_run(listing, dir);
 	int r = run ? 1 : may_start(listing, dir);
 
+	if (r > 0 && !run && may_hold(listing, is_walk)) {
+		hold(listing, waiter);
+		return 1;
+	}
 	if (r > 0 && !run) {
 		r = start_run(listing, dir, &run);
 		r = r < 0 ? r : 1;
 	}
 	if (r <= 0)
 		return r;
+	run->is_walk = run->is_walk || is_walk;
 	mutex_lock(&listing->lock);
 	list_splice_tail(&run->waiters, waiter);
+	join_held(listing, run);
 	mutex_unlock(&listing->lock);
 	return 1;
 }
 
 /* Takes the first of those who came in onto a list of its own, so that it can still be taken
  * away by listing_unwant() while it is looked at. */
-static bool next_incoming(struct listing *listing, struct list *ret, uint64_t *ret_dir)
+static bool next_incoming(struct listing *listing, struct list *ret, uint64_t *ret_dir,
+			  bool *ret_is_walk)
 {
 	struct listing_waiter *w;
 
@@ -395,6 +506,7 @@ static bool next_incoming(struct listing *listing, struct list *ret, uint64_t *r
 	list_del(&w->node);
 	list_add_tail(ret, &w->node);
 	*ret_dir = w->dir;
+	*ret_is_walk = w->is_walk;
 	mutex_unlock(&listing->lock);
 	return true;
 }
@@ -404,10 +516,11 @@ static void on_incoming(void *arg)
 	struct listing *listing = arg;
 	struct list one;
 	uint64_t dir;
+	bool is_walk;
 
 	list_init(&one);
-	while (next_incoming(listing, &one, &dir)) {
-		int r = listing->is_closing ? -ENODEV : admit(listing, dir, &one);
+	while (next_incoming(listing, &one, &dir, &is_walk)) {
+		int r = listing->is_closing ? -ENODEV : admit(listing, dir, is_walk, &one);
 
 		if (r <= 0)
 			wake(listing, &one, r);
@@ -416,15 +529,10 @@ static void on_incoming(void *arg)
 
 void listing_want(struct listing *listing, struct listing_waiter *w)
 {
-	bool post;
-
 	mutex_lock(&listing->lock);
 	w->state = WAITING;
 	list_add_tail(&listing->incoming, &w->node);
-	post = !listing->posted;
-	listing->posted = true;
-	if (post)
-		loop_post(listing->loop, &listing->call, on_incoming, listing);
+	post_incoming(listing);
 	mutex_unlock(&listing->lock);
 }
 

@@ -1,6 +1,11 @@
 /*
  * Directories that are not fully known are listed when somebody asks: one listing at a time for
  * each directory, however many wait; entries appear in the tree page by page.
+ *
+ * Who lists one folder after the other will come to all of them, and so will a crawl that is under
+ * way, with fewer requests: his next listing waits for the end of the crawl. Such waiting is
+ * bounded for a mount, all of it together; the first folder never waits, nor who looks a name up,
+ * nor who takes his time between two folders.
  */
 #pragma once
 
@@ -25,13 +30,14 @@ struct listing_waiter {
 	 * used again from inside. */
 	void (*fn)(struct listing_waiter *w, int status);
 	void *arg;
-	int state; /* private */
+	bool is_walk; /* all of the directory is wanted, not one name in it */
+	int state;    /* private */
 };
 
 /*
- * Asks for more of w->dir, any thread; w->dir, fn and arg are set by the caller. fn is always
- * called: within progress_ms without a page; at once when the service is known to be unreachable,
- * or when the same folder failed a second ago.
+ * Asks for more of w->dir, any thread; w->dir, fn, arg and is_walk are set by the caller. fn is
+ * always called: within progress_ms without a page, after hold_ms at most; at once when the service
+ * is known to be unreachable, or when the same folder failed a second ago.
  */
 void listing_want(struct listing *listing, struct listing_waiter *w);
 /* Any thread: true when fn will not be called (any more); false when it ran or is running. */
@@ -42,6 +48,8 @@ struct listing_options {
 	void (*on_changes)(void *arg, struct change_set *set);
 	void *arg;
 	uint64_t progress_ms; /* how long to wait for a page; 0: 10 s */
+	uint64_t hold_ms;     /* how long to wait for the crawl, in all; 0: 5 s */
+	uint64_t gap_ms;      /* between two folders of one walk; 0: 100 ms */
 };
 
 struct lane;
@@ -57,5 +65,7 @@ must_check int listing_new(struct loop *loop, struct lane *store, struct tree *t
 void listing_free(struct listing *listing);
 /* The service cannot be reached: who asks is told so at once. Loop thread. */
 void listing_set_offline(struct listing *listing, bool offline);
+/* A crawl that will make every directory complete is under way, or (any more) not. Loop thread. */
+void listing_set_crawling(struct listing *listing, bool crawling);
 /* Directories being listed now. Loop thread. */
 unsigned listing_running_n(const struct listing *listing);

@@ -10,13 +10,26 @@ enum { MANY = 4000 };
 struct test {
 	struct rig rig;
 	struct crawl *crawl;
+	unsigned begun_n, ended_n;
+	bool was_complete; /* when it ended */
 };
+
+static void on_running(void *arg, bool is_running)
+{
+	struct test *t = arg;
+
+	t->begun_n += is_running;
+	t->ended_n += !is_running;
+	t->was_complete = rig_is_complete(&t->rig, TREE_ROOT_INO);
+}
 
 static void make(struct test *t)
 {
 	assert_int_equal(crawl_new(t->rig.loop, t->rig.lane, t->rig.tree, &t->rig.source,
 				   rig_on_changes, &t->rig, &t->crawl),
 			 0);
+	t->begun_n = t->ended_n = 0;
+	crawl_on_running(t->crawl, on_running, t);
 }
 
 static int setup(void **state)
@@ -58,6 +71,8 @@ static void finish(struct test *t, const char *link)
 	rig_answer(asked(t, link), RIG_LAST(RIG_FILE("Z", "z", "R", "1"), RIG_LINK("end")));
 	assert_int_equal(rig_waiting_n(&t->rig), 0);
 	assert_false(crawl_is_running(t->crawl));
+	assert_int_equal(t->ended_n, t->begun_n);
+	assert_true(t->was_complete);
 	assert_true(rig_is_complete(&t->rig, TREE_ROOT_INO));
 	assert_true(rig_has(&t->rig, "Z"));
 	/* The link at the end is not delta's: that one is older and may know more. */
@@ -69,6 +84,7 @@ static void assert_pauses(struct test *t)
 {
 	assert_int_equal(rig_waiting_n(&t->rig), 0);
 	assert_false(crawl_is_running(t->crawl));
+	assert_int_equal(t->ended_n, t->begun_n);
 	crawl_start(t->crawl);
 	assert_int_equal(rig_waiting_n(&t->rig), 0);
 	assert_false(rig_is_complete(&t->rig, TREE_ROOT_INO));

@@ -1,13 +1,14 @@
 #include "listing.h"
 #include "rig.h"
 
+#include "change.h"
 #include "clock.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { PROGRESS_MS = 1500, THREADS_N = 4, ROUNDS_N = 300, WAITING = 12345 };
+enum { PROGRESS_MS = 1500, THREADS_N = 4, ROUNDS_N = 300, WAITING = 12345, LONG_MS = 60000 };
 
 struct test {
 	struct rig rig;
@@ -21,6 +22,19 @@ struct waiter {
 	unsigned called_n;
 };
 
+static void make(struct test *t, uint64_t hold_ms, uint64_t gap_ms)
+{
+	listing_free(t->listing);
+	assert_int_equal(listing_new(t->rig.loop, t->rig.lane, t->rig.tree, &t->rig.source,
+				     &(struct listing_options){ .on_changes = rig_on_changes,
+								.arg = &t->rig,
+								.progress_ms = PROGRESS_MS,
+								.hold_ms = hold_ms,
+								.gap_ms = gap_ms },
+				     &t->listing),
+			 0);
+}
+
 static int setup(void **state)
 {
 	static struct test test;
@@ -31,12 +45,7 @@ static int setup(void **state)
 		 RIG_LISTED(RIG_ROOT "," RIG_DIR("A", "a", "R") "," RIG_DIR("B", "b", "R")),
 		 RIG_LINK("0"));
 	test.dir = rig_ino(&test.rig, "A");
-	assert_int_equal(listing_new(test.rig.loop, test.rig.lane, test.rig.tree, &test.rig.source,
-				     &(struct listing_options){ .on_changes = rig_on_changes,
-								.arg = &test.rig,
-								.progress_ms = PROGRESS_MS },
-				     &test.listing),
-			 0);
+	make(&test, LONG_MS, LONG_MS);
 	*state = &test;
 	return 0;
 }
@@ -464,6 +473,169 @@ static void test_free_tells_who_waits(void **state)
 	assert_int_equal(rig_waiting_n(&t->rig), 0);
 }
 
+/* --- waiting for the crawl --- */
+
+static void walk(struct test *t, struct waiter *waiter, uint64_t dir)
+{
+	*waiter = (struct waiter){ .w = { .dir = dir, .fn = on_more, .is_walk = true },
+				   .status = WAITING };
+	waiter->w.arg = waiter;
+	listing_want(t->listing, &waiter->w);
+}
+
+/* A crawl is under way, a walk got A, and wants B. */
+static void walk_to_b(struct test *t, struct waiter *b)
+{
+	struct waiter a;
+
+	listing_set_crawling(t->listing, true);
+	walk(t, &a, t->dir);
+	rig_answer(asked(t, "A", NULL), RIG_LISTED(""));
+	assert_told(t, &a, 0);
+	walk(t, b, rig_ino(&t->rig, "B"));
+}
+
+static void assert_held(struct test *t, const struct waiter *waiter)
+{
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+	assert_int_equal(listing_running_n(t->listing), 0);
+	assert_int_equal(waiter->called_n, 0);
+}
+
+static void end_crawl(void *arg)
+{
+	struct rig *rig = arg;
+	struct change_set *set = NULL;
+
+	assert_int_equal(tree_merge_crawl(rig->tree, NULL, 0, tree_note(rig->tree), NULL, &set), 0);
+	change_set_free(set);
+}
+
+static void test_walk_waits_for_the_crawl(void **state)
+{
+	struct test *t = *state;
+	struct waiter b;
+
+	walk_to_b(t, &b);
+	assert_held(t, &b);
+	rig_on_lane(&t->rig, end_crawl, &t->rig);
+	listing_set_crawling(t->listing, false);
+	assert_told(t, &b, 0);
+	assert_int_equal(rig_waiting_n(&t->rig), 0);
+}
+
+static void test_walk_goes_on_when_the_crawl_pauses(void **state)
+{
+	struct test *t = *state;
+	struct waiter b;
+
+	walk_to_b(t, &b);
+	assert_held(t, &b);
+	listing_set_crawling(t->listing, false);
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	assert_told(t, &b, 0);
+}
+
+/* One folder alone, as a person lists it, and whatever stands in for the crawl. */
+static void test_who_does_not_wait(void **state)
+{
+	struct test *t = *state;
+	struct waiter a, b, root;
+
+	listing_set_crawling(t->listing, true);
+	walk(t, &a, t->dir);
+	walk(t, &b, rig_ino(&t->rig, "B"));
+	assert_int_equal(rig_waiting_n(&t->rig), 2);
+	rig_answer(asked(t, "A", NULL), RIG_LISTED(""));
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	want(t, &root, TREE_ROOT_INO);
+	rig_answer(asked(t, "R", NULL), RIG_LISTED(""));
+	assert_told(t, &root, 0);
+}
+
+static void test_names_do_not_make_a_walk(void **state)
+{
+	struct test *t = *state;
+	struct waiter a, b;
+
+	listing_set_crawling(t->listing, true);
+	want(t, &a, t->dir);
+	rig_answer(asked(t, "A", NULL), RIG_LISTED(""));
+	assert_told(t, &a, 0);
+	walk(t, &b, rig_ino(&t->rig, "B"));
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	assert_told(t, &b, 0);
+}
+
+static void test_slow_walk_does_not_wait(void **state)
+{
+	struct test *t = *state;
+	struct waiter a, b;
+
+	make(t, LONG_MS, 1);
+	listing_set_crawling(t->listing, true);
+	walk(t, &a, t->dir);
+	rig_answer(asked(t, "A", NULL), RIG_LISTED(""));
+	assert_told(t, &a, 0);
+	rig_turn_ms(&t->rig, 20);
+	walk(t, &b, rig_ino(&t->rig, "B"));
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	assert_told(t, &b, 0);
+}
+
+static void test_waiting_for_the_crawl_is_bounded(void **state)
+{
+	struct test *t = *state;
+	struct waiter b, root;
+
+	make(t, 30, LONG_MS);
+	walk_to_b(t, &b);
+	assert_held(t, &b);
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	assert_told(t, &b, 0);
+	/* In all, and it is used up. */
+	walk(t, &root, TREE_ROOT_INO);
+	rig_answer(asked(t, "R", NULL), RIG_LISTED(""));
+	assert_told(t, &root, 0);
+}
+
+static void test_held_folder_that_is_wanted_at_once(void **state)
+{
+	struct test *t = *state;
+	struct waiter held, other, name;
+
+	walk_to_b(t, &held);
+	walk(t, &other, TREE_ROOT_INO);
+	assert_held(t, &held);
+	want(t, &name, held.w.dir);
+	rig_answer(asked(t, "B", NULL), RIG_LISTED(""));
+	assert_told(t, &name, 0);
+	assert_told(t, &held, 0);
+	assert_held(t, &other);
+	listing_set_crawling(t->listing, false);
+	rig_answer(asked(t, "R", NULL), RIG_LISTED(""));
+	assert_told(t, &other, 0);
+}
+
+static void test_held_ones_end(void **state)
+{
+	struct test *t = *state;
+	struct waiter b, other;
+
+	walk_to_b(t, &b);
+	walk(t, &other, b.w.dir);
+	assert_held(t, &b);
+	assert_true(listing_unwant(t->listing, &other.w));
+	listing_set_offline(t->listing, true);
+	assert_told(t, &b, -ENETDOWN);
+	listing_set_offline(t->listing, false);
+	walk(t, &b, b.w.dir);
+	assert_held(t, &b);
+	listing_free(take_ptr(&t->listing));
+	assert_told(t, &b, -ENODEV);
+	assert_int_equal(other.called_n, 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -486,6 +658,14 @@ int main(void)
 		TEST(test_unwant),
 		TEST(test_unwant_races),
 		TEST(test_free_tells_who_waits),
+		TEST(test_walk_waits_for_the_crawl),
+		TEST(test_walk_goes_on_when_the_crawl_pauses),
+		TEST(test_who_does_not_wait),
+		TEST(test_names_do_not_make_a_walk),
+		TEST(test_slow_walk_does_not_wait),
+		TEST(test_waiting_for_the_crawl_is_bounded),
+		TEST(test_held_folder_that_is_wanted_at_once),
+		TEST(test_held_ones_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
