@@ -121,7 +121,6 @@ static void init_sim(struct sim *s)
 {
 	s->flavour = SIMID_BUSINESS;
 	s->is_strict = true;
-	s->delta.page_size = 200;
 	s->children_page = 200;
 	s->url_lifetime_ms = 3600 * 1000;
 	s->url_refused_status = 401;

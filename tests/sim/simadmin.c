@@ -293,8 +293,6 @@ static void delta(struct call *c)
 	unsigned_knob(c, "drop_tombstones", &d->drop_tombstones);
 	unsigned_knob(c, "gone", &d->gone_n);
 	bool_knob(c, "gone_without_location", &d->gone_without_location);
-	if (d->page_size == 0)
-		d->page_size = 1;
 	if (json_object_get_boolean(arg(c, "resync_now")))
 		c->s->epoch++;
 	if (arg(c, "gone_code")) {

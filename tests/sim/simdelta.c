@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE_MAX = 5000, REPLAYED_N = 5 };
+/* The service's own page, and the most that it gives to who asks for more. */
+enum { PAGE_ITEMS = 200, TOP_MAX = 1000, PAGE_MAX = 5000, REPLAYED_N = 5 };
 
 /* What a token says. */
 struct cursor {
@@ -263,11 +264,13 @@ static bool answer_given(struct sim *s, struct simreq *req, struct simreply *rep
 static size_t size_of_page(const struct sim *s, const struct simreq *req)
 {
 	auto_free char *top = simhttp_param(req, "$top");
-	unsigned long n = s->delta.page_size;
+	unsigned long asked = top ? strtoul(top, NULL, 10) : 0, most = s->delta.page_size;
 
-	if (top && strtoul(top, NULL, 10) > 0 && strtoul(top, NULL, 10) < n)
-		n = strtoul(top, NULL, 10);
-	return n > PAGE_MAX ? PAGE_MAX : n;
+	if (most == 0)
+		most = asked > 0 ? TOP_MAX : PAGE_ITEMS;
+	if (asked > 0 && asked < most)
+		most = asked;
+	return most > PAGE_MAX ? PAGE_MAX : most;
 }
 
 static void answer_page(struct sim *s, struct simreq *req, struct simreply *reply,

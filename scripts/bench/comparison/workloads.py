@@ -408,7 +408,7 @@ def cold_find(record):
     # Besides: two looks at what is new, before the crawl and when the channel is up, and the first folder,
     # which does not wait for the crawl.
     record.at_most("cold-find", "listing requests (pages of the crawl and 3, or folders)",
-                   min(-(-items // 200) + 3, folders), "listings")
+                   min(-(-items // 1000) + 3, folders), "listings")
 
 
 def cold_grep(record):

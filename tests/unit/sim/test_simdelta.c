@@ -225,6 +225,33 @@ static void test_oddities(void **state)
 	assert_int_equal(pages, 4);
 }
 
+/* The size of a page: the service's own, what is asked for, and the limit of a test. */
+static void test_size_of_pages(void **state)
+{
+	static const struct {
+		const char *query;
+		unsigned limit, pages;
+	} cases[] = {
+		{ "", 0, 13 },           { "?$top=1000", 0, 3 },    { "?$top=999999", 0, 3 },
+		{ "?$top=500", 0, 6 },   { "?$top=1000", 1200, 3 }, { "?$top=1000", 100, 26 },
+		{ "?$top=50", 100, 51 },
+	};
+	static char names[64 << 10];
+	char link[1024], name[16];
+	unsigned pages;
+
+	for (unsigned i = 0; i < 2500; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		add(s.tree.root[0], name, 0);
+	}
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		s.delta.page_size = cases[i].limit;
+		start(link, cases[i].query);
+		run(link, names, &pages);
+		assert_int_equal(pages, cases[i].pages);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,6 +261,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_tombstone, make, unmake),
 		cmocka_unit_test_setup_teardown(test_refused_tokens, make, unmake),
 		cmocka_unit_test_setup_teardown(test_oddities, make, unmake),
+		cmocka_unit_test_setup_teardown(test_size_of_pages, make, unmake),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
