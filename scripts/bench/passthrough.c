@@ -120,34 +120,25 @@ static void on_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	fuse_reply_attr(req, &st, LEASE_S);
 }
 
+/* Once, and the kernel opens folders itself, with its caches kept. */
 static void on_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	int fd = openat(source, path_of(ino), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir) {
-		fuse_reply_err(req, errno);
-		return;
-	}
-	fi->fh = (uint64_t)(uintptr_t)dir;
-	fi->keep_cache = 1;
-	fi->cache_readdir = 1;
-	fuse_reply_open(req, fi);
+	(void)ino;
+	(void)fi;
+	fuse_reply_err(req, ENOSYS);
 }
 
-static void on_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-			   struct fuse_file_info *fi)
+/* 0 or an errno: fills data from a position on. */
+static int fill(fuse_req_t req, fuse_ino_t ino, off_t off, char *data, size_t size,
+		size_t *ret_used)
 {
-	DIR *dir = (DIR *)(uintptr_t)fi->fh;
 	const char *folder = path_of(ino);
-	auto_free char *data = malloc(size);
+	int fd = openat(source, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
-	size_t used = 0;
 
-	if (!data) {
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
+	if (!dir)
+		return errno;
 	seekdir(dir, off);
 	while ((e = readdir(dir))) {
 		bool is_dots = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
@@ -156,20 +147,28 @@ static void on_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
 
 		if (!is_dots && find(folder, dirfd(dir), e->d_name, &entry) != 0)
 			continue;
-		n = fuse_add_direntry_plus(req, data + used, size - used, e->d_name, &entry,
-					   e->d_off);
-		if (n > size - used)
+		n = fuse_add_direntry_plus(req, data + *ret_used, size - *ret_used, e->d_name,
+					   &entry, e->d_off);
+		if (n > size - *ret_used)
 			break;
-		used += n;
+		*ret_used += n;
 	}
-	fuse_reply_buf(req, data, used);
+	closedir(dir);
+	return 0;
 }
 
-static void on_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+static void on_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			   struct fuse_file_info *fi)
 {
-	(void)ino;
-	closedir((DIR *)(uintptr_t)fi->fh);
-	fuse_reply_err(req, 0);
+	auto_free char *data = malloc(size);
+	size_t used = 0;
+	int r = data ? fill(req, ino, off, data, size, &used) : ENOMEM;
+
+	(void)fi;
+	if (r == 0)
+		fuse_reply_buf(req, data, used);
+	else
+		fuse_reply_err(req, r);
 }
 
 static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -220,7 +219,6 @@ static const struct fuse_lowlevel_ops ops = {
 	.getattr = on_getattr,
 	.opendir = on_opendir,
 	.readdirplus = on_readdirplus,
-	.releasedir = on_releasedir,
 	.open = on_open,
 	.read = on_read,
 	.release = on_release,
