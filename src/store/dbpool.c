@@ -25,7 +25,8 @@ void dbpool_fini(struct dbpool *pool)
 
 static struct dbpool_reader *new_reader(const struct dbpool_options *o)
 {
-	struct dbpool_reader *reader = calloc(1, sizeof(*reader) + o->sql_n * sizeof(sqlite3_stmt *));
+	struct dbpool_reader *reader =
+		calloc(1, sizeof(*reader) + o->sql_n * sizeof(sqlite3_stmt *));
 
 	if (!reader)
 		return NULL;
