@@ -3,10 +3,13 @@
  * demo. Prints one line of JSON with its addresses and serves until SIGTERM or SIGINT.
  */
 #include "sim.h"
+#include "simcopy.h"
+#include "simlater.h"
 #include "simlogin.h"
 #include "simseed.h"
 #include "simsock.h"
 #include "simtls.h"
+#include "simupload.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -128,21 +131,35 @@ static void init_sim(struct sim *s)
 	s->secret = simid_mix(simtree_now_ns());
 	s->odd = json_object_new_object();
 	simtree_init(&s->tree);
-	simbytes_init(&s->bytes, &s->tree);
+	simspool_init(&s->spool);
+	simbytes_init(&s->bytes, &s->tree, &s->spool);
 	simfault_init(&s->faults);
 	s->login = simlogin_new();
 	s->sock = simsock_new(s);
+	s->uploads = simupload_new();
+	s->copies = simcopy_new();
+	list_init(&s->later);
+	s->write = (struct sim_write_knobs){ .copy_ms = 200,
+					     .session_lifetime_ms = 15 * 60 * 1000,
+					     .quota_bytes = 1ull << 40,
+					     .monitor_status = 200 };
+	s->serve.spool = &s->spool;
+	s->serve.on_head = sim_on_head;
 	s->serve.on_request = sim_on_request;
 	s->serve.on_request_arg = s;
 }
 
 static void fini_sim(struct sim *s)
 {
+	simlater_fini(s);
 	simserve_fini(&s->serve);
+	simupload_free(s->uploads);
+	simcopy_free(s->copies);
 	simsock_free(s->sock);
 	simlogin_free(s->login);
 	simfault_clear(&s->faults);
 	simbytes_fini(&s->bytes);
+	simspool_fini(&s->spool);
 	simtree_fini(&s->tree);
 	json_object_put(s->odd);
 	json_object_put(s->quota);

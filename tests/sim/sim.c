@@ -1,9 +1,11 @@
 #include "sim.h"
 #include "simadmin.h"
 #include "simapi.h"
+#include "simcopy.h"
 #include "simget.h"
 #include "simlogin.h"
 #include "simsock.h"
+#include "simupload.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -93,6 +95,25 @@ static void count(struct sim *s, const struct simreply *reply)
 		s->status_n[reply->status]++;
 }
 
+void sim_not_found(struct simreply *reply, const struct simreq *req)
+{
+	sim_error(reply, req, 404, "itemNotFound", "itemDoesNotExist",
+		  "The resource could not be found.");
+}
+
+struct simcut sim_on_head(void *sim, struct simreq *req)
+{
+	struct sim *s = sim;
+	struct simcut none = { .at = UINT64_MAX };
+	struct simcut cut = req->port == SIMPORT_API       ? simapi_cut(s, req)
+			    : req->port == SIMPORT_CONTENT ? simupload_cut(s, req)
+							   : none;
+
+	if (cut.end != SIMEND_NORMAL)
+		s->requests_n++;
+	return cut;
+}
+
 void sim_on_request(void *sim, struct simreq *req, struct simreply *reply)
 {
 	struct sim *s = sim;
@@ -105,7 +126,12 @@ void sim_on_request(void *sim, struct simreq *req, struct simreply *reply)
 		simapi_answer(s, req, reply);
 		break;
 	case SIMPORT_CONTENT:
-		simget_answer(s, req, reply);
+		if (simupload_is_route(req))
+			simupload_answer(s, req, reply);
+		else if (simcopy_is_route(req))
+			simcopy_answer_monitor(s, req, reply);
+		else
+			simget_answer(s, req, reply);
 		break;
 	case SIMPORT_NOTIFY:
 		simsock_answer(s, req, reply);

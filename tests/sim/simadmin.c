@@ -4,6 +4,7 @@
 #include "simlogin.h"
 #include "simseed.h"
 #include "simsock.h"
+#include "simupload.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -186,6 +187,7 @@ static void counters(struct call *c)
 	}
 	simjson_int(out, "bytes", (int64_t)s->serve.bytes_n);
 	simjson_int(out, "content_bytes", (int64_t)s->content_bytes_n);
+	simjson_int(out, "upload_bytes", (int64_t)s->upload_bytes_n);
 	simjson_int(out, "connections", s->serve.conn_n);
 	simjson_int(out, "content_stalled", (int64_t)s->serve.stalled_n);
 	simjson_int(out, "sockets", s->sock->session_n);
@@ -203,6 +205,7 @@ static void reset_counters(struct call *c)
 	struct sim *s = c->s;
 
 	s->requests_n = s->notifications_n = s->content_bytes_n = s->serve.bytes_n = 0;
+	s->upload_bytes_n = 0;
 	memset(s->class_n, 0, sizeof(s->class_n));
 	memset(s->status_n, 0, sizeof(s->status_n));
 	finish(c, NULL);
@@ -329,6 +332,39 @@ static void knobs(struct call *c)
 	finish(c, NULL);
 }
 
+static void writing(struct call *c)
+{
+	struct sim_write_knobs *w = &c->s->write;
+
+	number_knob(c, "lag_id_ms", &w->lag_id_ms);
+	number_knob(c, "lag_path_ms", &w->lag_path_ms);
+	number_knob(c, "etag_bump_ms", &w->etag_bump_ms);
+	number_knob(c, "copy_ms", &w->copy_ms);
+	number_knob(c, "session_lifetime_ms", &w->session_lifetime_ms);
+	number_knob(c, "quota_bytes", &w->quota_bytes);
+	bool_knob(c, "rewrite_office", &w->rewrite_office);
+	bool_knob(c, "move_resets_mtime", &w->move_resets_mtime);
+	bool_knob(c, "session_bumps_etag", &w->session_bumps_etag);
+	bool_knob(c, "session_conflict_early", &w->session_conflict_early);
+	bool_knob(c, "one_session", &w->one_session);
+	bool_knob(c, "delete_if_match", &w->delete_if_match);
+	unsigned_knob(c, "monitor_status", &w->monitor_status);
+	finish(c, NULL);
+}
+
+static void list_sessions(struct call *c)
+{
+	simjson_open(&c->reply->body, NULL, '{');
+	simupload_list(c->s, &c->reply->body);
+	simjson_close(&c->reply->body, '}');
+}
+
+static void expire_sessions(struct call *c)
+{
+	simupload_expire_all(c->s);
+	finish(c, NULL);
+}
+
 static void outage(struct call *c)
 {
 	static const char *const modes[] = {
@@ -394,6 +430,7 @@ static const struct {
 	{ "POST", "/delete", change },
 	{ "POST", "/touch", change },
 	{ "POST", "/raw_item", change },
+	{ "POST", "/protect", change },
 	{ "POST", "/batch", batch },
 	{ "POST", "/seed", seed },
 	{ "GET", "/tree", tree },
@@ -408,6 +445,9 @@ static const struct {
 	{ "POST", "/shape", shape },
 	{ "POST", "/delta", delta },
 	{ "POST", "/knobs", knobs },
+	{ "POST", "/writing", writing },
+	{ "GET", "/sessions", list_sessions },
+	{ "DELETE", "/sessions", expire_sessions },
 	{ "POST", "/outage", outage },
 	{ "POST", "/socket", configure_socket },
 	{ "GET", "/socket", list_sockets },

@@ -1,13 +1,17 @@
 #include "simapi.h"
+#include "simbatch.h"
+#include "simcopy.h"
 #include "simdelta.h"
 #include "simget.h"
 #include "simitem.h"
+#include "simlag.h"
 #include "simlogin.h"
 #include "simsock.h"
+#include "simupload.h"
+#include "simwrite.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 enum { CHILDREN_TOP_MAX = 1000 };
 
@@ -66,161 +70,7 @@ bool simapi_check_link(struct sim *s, const struct simreq *req)
 	return false;
 }
 
-/* --- routes --- */
-
-static char *part(const char *from, size_t len)
-{
-	char *copy = simjson_alloc(len + 1);
-
-	memcpy(copy, from, len);
-	return copy;
-}
-
-/* Length of the drive's part at the start of path (after /v1.0), 0 when it names none. */
-static size_t drive_prefix(struct sim *s, const char *path, unsigned *ret_drive)
-{
-	/* %: one segment. Everything but the user's own drive is the library. */
-	static const struct {
-		const char *pattern;
-		unsigned drive;
-	} forms[] = {
-		{ "/me/drive", 0 },       { "/users/%/drive", 0 },
-		{ "/groups/%/drive", 1 }, { "/sites/%/lists/%/drive", 1 },
-		{ "/sites/%/drive", 1 },  { "/drives/%", 2 },
-	};
-
-	for (size_t i = 0; i < array_n(forms); i++) {
-		const char *at = path, *want = forms[i].pattern;
-		char id[SIMID_MAX * 2];
-
-		while (*want && (*want == '%' ? *at && *at != '/' : *at == *want)) {
-			at += *want == '%' ? strcspn(at, "/") : 1;
-			want++;
-		}
-		if (*want || (*at && *at != '/') || memmem(path, (size_t)(at - path), "missing", 7))
-			continue;
-		*ret_drive = forms[i].drive;
-		for (unsigned d = 0; forms[i].drive == 2 && d < SIMTREE_DRIVES; d++) {
-			size_t n = (size_t)(at - path) - 8;
-
-			sim_drive_id(s, d, id);
-			if (strlen(id) == n &&
-			    (simid_is_personal(sim_flavour(s, d)) ? strncasecmp(path + 8, id, n)
-								  : strncmp(path + 8, id, n)) == 0)
-				*ret_drive = d;
-		}
-		return *ret_drive < SIMTREE_DRIVES ? (size_t)(at - path) : 0;
-	}
-	return 0;
-}
-
-static enum simclass class_of(const char *sub)
-{
-	if (sub[0] == '\0')
-		return SIMCLASS_ITEM;
-	if (strncmp(sub, "children", 8) == 0)
-		return SIMCLASS_CHILDREN;
-	if (strncmp(sub, "delta", 5) == 0)
-		return SIMCLASS_DELTA;
-	if (strcmp(sub, "content") == 0)
-		return SIMCLASS_CONTENT_URL;
-	if (strncmp(sub, "versions", 8) == 0)
-		return SIMCLASS_VERSIONS;
-	if (strcasecmp(sub, "subscriptions/socketIo") == 0)
-		return SIMCLASS_SOCKETIO;
-	return SIMCLASS_OTHER;
-}
-
-/* rest: decoded text after the drive: "/root:/a/b:/children" and the like. */
-static void route_item(struct sim *s, struct simapi_route *r, char *rest)
-{
-	uint32_t root = s->tree.root[r->drive];
-
-	if (strncmp(rest, "/root", 5) == 0 && (rest[5] == '\0' || strchr("/:", rest[5]))) {
-		r->item = root;
-		r->is_root_form = rest[5] != ':';
-		rest += 5;
-	} else if (strncmp(rest, "/items/", 7) == 0) {
-		size_t n = strcspn(rest + 7, "/:");
-		auto_free char *id = part(rest + 7, n);
-
-		r->item = sim_find_id(s, r->drive, id);
-		r->is_root_form = r->item == root;
-		rest += 7 + n;
-	} else if (strcasecmp(rest, "/list/subscriptions/socketIo") == 0) {
-		r->item = root;
-		r->is_root_form = true;
-		rest += 5;
-	} else {
-		return;
-	}
-	if (*rest == ':') {
-		size_t n = strcspn(rest + 1, ":");
-		auto_free char *path = part(rest + 1, n);
-
-		r->item = simtree_find(&s->tree, r->item, path);
-		rest += 1 + n;
-		rest += *rest == ':';
-	}
-	free(r->sub);
-	r->sub = simjson_dup(*rest == '/' ? rest + 1 : rest);
-	r->class = class_of(r->sub);
-}
-
-/* A list is a library's drive under another name for the notification channel. */
-static bool is_list_subscription(const char *path)
-{
-	return strncmp(path, "/sites/", 7) == 0 && strstr(path, "/lists/") &&
-	       strcasestr(path, "/subscriptions/socketIo");
-}
-
-/* As many segments of the raw path as the decoded prefix has: links start with what was sent. */
-static char *raw_prefix(const char *raw, const char *decoded, size_t decoded_len)
-{
-	const char *end = raw + strlen("/v1.0");
-
-	for (size_t i = 0; i < decoded_len; i++)
-		if (decoded[i] == '/')
-			end += 1 + strcspn(end + 1, "/");
-	return part(raw, (size_t)(end - raw));
-}
-
-static void find_route(struct sim *s, struct simreq *req, struct simapi_route *r)
-{
-	auto_free char *decoded = simjson_dup(req->path);
-	char *path;
-	size_t n;
-
-	r->sub = simjson_dup("");
-	if (strncmp(decoded, "/v1.0/", 6) != 0)
-		return;
-	path = decoded + strlen("/v1.0");
-	simhttp_decode(path);
-	n = drive_prefix(s, path, &r->drive);
-	if (n > 0) {
-		r->has_drive = true;
-		r->prefix = raw_prefix(req->path, path, n);
-		if (path[n] == '\0')
-			r->class = SIMCLASS_DRIVE;
-		else
-			route_item(s, r, path + n);
-	} else if (strcmp(path, "/me") == 0) {
-		r->class = SIMCLASS_ME;
-	} else if (is_list_subscription(path)) {
-		r->class = SIMCLASS_SOCKETIO;
-		r->drive = 1;
-		r->has_drive = r->is_root_form = true;
-		r->item = s->tree.root[1];
-	}
-}
-
 /* --- answers --- */
-
-static void not_found(const struct simreq *req, struct simreply *reply)
-{
-	sim_error(reply, req, 404, "itemNotFound", "itemDoesNotExist",
-		  "The resource could not be found.");
-}
 
 static void answer_me(struct simreply *reply)
 {
@@ -234,8 +84,8 @@ static void answer_me(struct simreply *reply)
 
 static void write_quota(struct sim *s, struct simjson *w, unsigned drive)
 {
-	const int64_t total = 1ll << 40;
-	int64_t used = 0, file_n = 0;
+	const int64_t total = (int64_t)s->write.quota_bytes;
+	int64_t left = total - (int64_t)s->tree.used_bytes[drive];
 
 	if (s->has_quota_override) {
 		if (s->quota)
@@ -244,22 +94,18 @@ static void write_quota(struct sim *s, struct simjson *w, unsigned drive)
 				json_object_to_json_string_ext(s->quota, JSON_C_TO_STRING_PLAIN));
 		return;
 	}
-	for (uint32_t n = 1; n < s->tree.item_n; n++) {
-		const struct simtree_item *it = simtree_get(&s->tree, n);
-
-		if (it->drive == drive && !(it->flags & (SIMTREE_DELETED | SIMTREE_FOLDER))) {
-			used += (int64_t)it->size;
-			file_n++;
-		}
-	}
 	simjson_open(w, "quota", '{');
 	simjson_int(w, "total", total);
-	simjson_int(w, "used", used);
-	simjson_int(w, "remaining", total - used);
+	simjson_int(w, "used", total - left);
+	simjson_int(w, "remaining", left);
 	simjson_int(w, "deleted", 0);
-	simjson_str(w, "state", "normal");
+	simjson_str(w, "state",
+		    left <= 0            ? "exceeded"
+		    : left < total / 100 ? "critical"
+		    : left < total / 10  ? "nearing"
+					 : "normal");
 	if (!simid_is_personal(sim_flavour(s, drive)))
-		simjson_int(w, "fileCount", file_n);
+		simjson_int(w, "fileCount", s->tree.file_n[drive]);
 	simjson_close(w, '}');
 }
 
@@ -338,9 +184,11 @@ static void answer_children(struct sim *s, struct simreq *req, struct simreply *
 		    "https://graph.microsoft.com/v1.0/$metadata#Collection(driveItem)");
 	simjson_int(w, "@odata.count", simtree_get(&s->tree, folder)->child_n);
 	simjson_open(w, "value", '[');
-	for (; at && left > 0; left--) {
+	for (; at && left > 0; at = simtree_get(&s->tree, at)->next_sibling) {
+		if (simlag_hides(s, at, true))
+			continue;
 		simitem_write(s, w, NULL, at, SIMITEM_CHILD, fields);
-		at = simtree_get(&s->tree, at)->next_sibling;
+		left--;
 	}
 	simjson_close(w, ']');
 	if (at) {
@@ -393,7 +241,7 @@ static void write_version(struct sim *s, struct simjson *w, const struct simbyte
 
 /* versions: newest first; versions/N.0/content: 302 as for the content itself. */
 static void answer_versions(struct sim *s, struct simreq *req, struct simreply *reply,
-			    const struct simapi_route *r)
+			    const struct simroute *r)
 {
 	uint32_t now = simtree_get(&s->tree, r->item)->content_n;
 	struct simbytes_ref ref;
@@ -404,11 +252,11 @@ static void answer_versions(struct sim *s, struct simreq *req, struct simreply *
 		if (simbytes_find(&s->bytes, r->item, version, &ref))
 			answer_content(s, req, reply, r->item, version);
 		else
-			not_found(req, reply);
+			sim_not_found(reply, req);
 		return;
 	}
 	if (strcmp(r->sub, "versions") != 0) {
-		not_found(req, reply);
+		sim_not_found(reply, req);
 		return;
 	}
 	simjson_open(&reply->body, NULL, '{');
@@ -421,7 +269,7 @@ static void answer_versions(struct sim *s, struct simreq *req, struct simreply *
 
 /* children/{name} and children('{name}') */
 static void answer_child(struct sim *s, struct simreq *req, struct simreply *reply,
-			 const struct simapi_route *r)
+			 const struct simroute *r)
 {
 	const char *name = r->sub + 8;
 	size_t n = strlen(name);
@@ -438,20 +286,16 @@ static void answer_child(struct sim *s, struct simreq *req, struct simreply *rep
 	if (child)
 		answer_item(s, req, reply, child);
 	else
-		not_found(req, reply);
+		sim_not_found(reply, req);
 }
 
 static void answer_route(struct sim *s, struct simreq *req, struct simreply *reply,
-			 const struct simapi_route *r)
+			 const struct simroute *r)
 {
 	bool needs_item = r->class >= SIMCLASS_ITEM && r->class <= SIMCLASS_SOCKETIO;
 
-	if (strcmp(req->method, "GET") != 0 && strcmp(req->method, "HEAD") != 0) {
-		sim_error(reply, req, 405, "notAllowed", NULL, "The drive is read-only here.");
-		return;
-	}
 	if (needs_item && !r->item) {
-		not_found(req, reply);
+		sim_not_found(reply, req);
 		return;
 	}
 	switch (r->class) {
@@ -482,8 +326,30 @@ static void answer_route(struct sim *s, struct simreq *req, struct simreply *rep
 	case SIMCLASS_SOCKETIO:
 		simsock_subscribe(s, req, reply, r);
 		break;
+	case SIMCLASS_MKDIR:
+	case SIMCLASS_PUT:
+	case SIMCLASS_PATCH:
+	case SIMCLASS_DELETE:
+	case SIMCLASS_PERMANENT_DELETE:
+		simwrite_answer(s, req, reply, r);
+		break;
+	case SIMCLASS_SESSION:
+		simupload_create(s, req, reply, r);
+		break;
+	case SIMCLASS_COMMIT:
+		simupload_recommit(s, req, reply, r);
+		break;
+	case SIMCLASS_COPY:
+		simcopy_answer(s, req, reply, r);
+		break;
+	case SIMCLASS_BATCH:
+		simbatch_answer(s, req, reply);
+		break;
 	default:
-		not_found(req, reply);
+		if (strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0)
+			sim_not_found(reply, req);
+		else
+			sim_error(reply, req, 405, "notAllowed", NULL, "There is no such call.");
 		break;
 	}
 }
@@ -504,7 +370,7 @@ static void add_usual_headers(const struct simreq *req, struct simreply *reply)
 }
 
 static void process(struct sim *s, struct simreq *req, struct simreply *reply,
-		    const struct simapi_route *r)
+		    const struct simroute *r, bool is_part)
 {
 	if (simlogin_is_route(r->class)) {
 		simlogin_answer(s, req, reply, r->class);
@@ -512,30 +378,61 @@ static void process(struct sim *s, struct simreq *req, struct simreply *reply,
 	}
 	if (strncmp(req->path, "/v1.0/", 6) != 0)
 		sim_error(reply, req, 404, "BadRequest", NULL, "No such version of the API.");
-	else if (simlogin_check(s, req, reply))
+	else if (is_part || simlogin_check(s, req, reply))
 		answer_route(s, req, reply, r);
 	add_usual_headers(req, reply);
 }
 
-void simapi_answer(struct sim *s, struct simreq *req, struct simreply *reply)
+/* What faults are matched with; the caller frees path. */
+static char *find_route(struct sim *s, const struct simreq *req, struct simroute *route,
+			char id[SIMID_MAX])
 {
-	struct simapi_route route = { .class = simlogin_class(req->path) };
-	struct simfault_rule *rule;
-	char id[SIMID_MAX] = "";
-	char *path;
+	enum simclass login = simlogin_class(req->path);
 
-	if (route.class == SIMCLASS_OTHER)
-		find_route(s, req, &route);
+	id[0] = '\0';
+	*route = (struct simroute){ .class = login };
+	if (login == SIMCLASS_OTHER)
+		simroute_find(s, req, route);
+	if (route->item)
+		sim_item_id(s, route->item, id);
+	return simroute_path(s, route);
+}
+
+struct simcut simapi_cut(struct sim *s, struct simreq *req)
+{
+	struct simroute route;
+	char id[SIMID_MAX];
+	auto_free char *path = find_route(s, req, &route, id);
+	struct simcut cut = simfault_match_early(&s->faults, route.class, path, id);
+
+	if (cut.end != SIMEND_NORMAL)
+		s->class_n[route.class]++;
+	simroute_fini(&route);
+	return cut;
+}
+
+static void answer(struct sim *s, struct simreq *req, struct simreply *reply, bool is_part)
+{
+	struct simroute route;
+	char id[SIMID_MAX];
+	auto_free char *path = find_route(s, req, &route, id);
+	struct simfault_rule *rule;
+
 	s->class_n[route.class]++;
-	path = route.item ? simtree_path(&s->tree, route.item) : simjson_dup("");
-	if (route.item)
-		sim_item_id(s, route.item, id);
 	rule = simfault_match(&s->faults, route.class, path, id);
 	if (!rule || simfault_phase(rule) != SIMFAULT_BEFORE)
-		process(s, req, reply, &route);
+		process(s, req, reply, &route, is_part);
 	if (rule)
 		simfault_apply(rule, reply);
-	free(path);
-	free(route.prefix);
-	free(route.sub);
+	simroute_fini(&route);
+}
+
+void simapi_answer(struct sim *s, struct simreq *req, struct simreply *reply)
+{
+	answer(s, req, reply, false);
+}
+
+void simapi_answer_part(struct sim *s, struct simreq *req, struct simreply *reply)
+{
+	answer(s, req, reply, true);
 }

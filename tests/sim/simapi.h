@@ -4,20 +4,13 @@
  */
 #pragma once
 
-#include "sim.h"
-
-/* What a request's path names. */
-struct simapi_route {
-	enum simclass class;
-	unsigned drive;
-	bool has_drive;    /* false: the path is none of a drive */
-	bool is_root_form; /* written as .../root, which delta and subscriptions ask for */
-	uint32_t item;     /* SIMTREE_NONE: not there */
-	char *prefix;      /* of the drive, as sent: "/v1.0/me/drive"; heap */
-	char *sub;         /* what follows the item, decoded, "" for the item itself; heap */
-};
+#include "simroute.h"
 
 void simapi_answer(struct sim *s, struct simreq *req, struct simreply *reply);
+/* The same for a part of a batch, whose caller was let in. */
+void simapi_answer_part(struct sim *s, struct simreq *req, struct simreply *reply);
+/* A fault for the time before the request's body is there. */
+struct simcut simapi_cut(struct sim *s, struct simreq *req);
 /* Appends an absolute link to path?query with parameter=token and a signature over all of it. */
 void simapi_link(struct sim *s, struct simjson *out, const char *path, const char *query,
 		 const char *parameter, const char *token);

@@ -16,12 +16,15 @@ struct simbytes_entry {
 	uint64_t size;
 	int64_t mtime_ms;
 	char *literal;
+	uint64_t at, seed; /* seed 0: computed from item and version */
 	char hash[29];
 };
 
-void simbytes_init(struct simbytes *b, struct simtree *tree)
+void simbytes_init(struct simbytes *b, struct simtree *tree, struct simspool *spool)
 {
-	*b = (struct simbytes){ .tree = tree, .cap = CAP_MIN, .hash_max_bytes = HASH_MAX_BYTES };
+	*b = (struct simbytes){
+		.tree = tree, .spool = spool, .cap = CAP_MIN, .hash_max_bytes = HASH_MAX_BYTES
+	};
 	b->entries = simjson_alloc(b->cap * sizeof(*b->entries));
 }
 
@@ -87,23 +90,30 @@ static struct simbytes_entry *entry_of(struct simbytes *b, uint32_t item, uint32
 	return e;
 }
 
-void simbytes_set(struct simbytes *b, uint32_t item, enum simbytes_kind kind, uint64_t size,
-		  const char *literal)
+static uint64_t own_seed(uint32_t item, uint32_t version)
+{
+	return simid_mix((uint64_t)item << 32 | version);
+}
+
+void simbytes_set(struct simbytes *b, uint32_t item, const struct simbytes_ref *content)
 {
 	struct simtree_item *it = simtree_get(b->tree, item);
 
-	it->kind = kind;
-	it->size = size;
-	if (kind == SIMBYTES_LITERAL) {
-		char *copy = simjson_alloc(size + 1);
+	simtree_set_size(b->tree, item, content->size);
+	it->kind = content->kind;
+	if (content->kind == SIMBYTES_LITERAL) {
+		char *copy = simjson_alloc(content->size + 1);
 
-		memcpy(copy, literal, size);
+		memcpy(copy, content->literal, content->size);
 		entry_of(b, item, it->content_n)->literal = copy;
+	} else if (content->kind == SIMBYTES_STORED) {
+		entry_of(b, item, it->content_n)->at = content->at;
+	} else if (content->seed) {
+		entry_of(b, item, it->content_n)->seed = content->seed;
 	}
 }
 
-void simbytes_replace(struct simbytes *b, uint32_t item, enum simbytes_kind kind, uint64_t size,
-		      const char *literal)
+void simbytes_replace(struct simbytes *b, uint32_t item, const struct simbytes_ref *content)
 {
 	struct simtree_item *it = simtree_get(b->tree, item);
 	struct simbytes_entry *past = entry_of(b, item, it->content_n);
@@ -113,7 +123,7 @@ void simbytes_replace(struct simbytes *b, uint32_t item, enum simbytes_kind kind
 	past->size = it->size;
 	past->mtime_ms = it->mtime_ms;
 	it->content_n++;
-	simbytes_set(b, item, kind, size, literal);
+	simbytes_set(b, item, content);
 	it->mtime_ms = simtree_now_ms();
 	simtree_touch(b->tree, item, false);
 }
@@ -132,8 +142,14 @@ bool simbytes_find(struct simbytes *b, uint32_t item, uint32_t version, struct s
 		.kind = is_now ? it->kind : e->kind,
 		.size = is_now ? it->size : e->size,
 		.mtime_ms = is_now ? it->mtime_ms : e->mtime_ms,
-		.literal = e->version ? e->literal : NULL,
+		.seed = own_seed(item, version),
+		.spool = b->spool,
 	};
+	if (e->version) {
+		ret->literal = e->literal;
+		ret->at = e->at;
+		ret->seed = e->seed ? e->seed : ret->seed;
+	}
 	return true;
 }
 
@@ -190,21 +206,22 @@ static void text_bytes(uint64_t seed, uint64_t offset, char *at, size_t len)
 
 void simbytes_read(const struct simbytes_ref *ref, uint64_t offset, void *ret_data, size_t len)
 {
-	uint64_t seed = simid_mix((uint64_t)ref->item << 32 | ref->version);
-
 	switch (ref->kind) {
+	case SIMBYTES_STORED:
+		simspool_read(ref->spool, ref->at + offset, ret_data, len);
+		break;
 	case SIMBYTES_LITERAL:
 		if (len > 0)
 			memcpy(ret_data, ref->literal + offset, len);
 		break;
 	case SIMBYTES_TEXT:
-		text_bytes(seed, offset, ret_data, len);
+		text_bytes(ref->seed, offset, ret_data, len);
 		break;
 	case SIMBYTES_ZERO:
 		memset(ret_data, 0, len);
 		break;
 	case SIMBYTES_RANDOM:
-		random_bytes(seed, offset, ret_data, len);
+		random_bytes(ref->seed, offset, ret_data, len);
 		break;
 	}
 }
@@ -240,10 +257,15 @@ bool simbytes_hash(struct simbytes *b, uint32_t item, char ret[29])
 		return true;
 	}
 	compute(&ref, ret);
-	if (ref.size > REMEMBER_BYTES) {
-		e = entry_of(b, item, version);
-		e->has_hash = true;
-		memcpy(e->hash, ret, 29);
-	}
+	if (ref.size > REMEMBER_BYTES || ref.kind == SIMBYTES_STORED)
+		simbytes_know_hash(b, item, ret);
 	return true;
+}
+
+void simbytes_know_hash(struct simbytes *b, uint32_t item, const char hash[29])
+{
+	struct simbytes_entry *e = entry_of(b, item, simtree_get(b->tree, item)->content_n);
+
+	e->has_hash = true;
+	memcpy(e->hash, hash, 29);
 }

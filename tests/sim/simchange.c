@@ -6,6 +6,43 @@
 #include <stdio.h>
 #include <string.h>
 
+void simchange_set_times(struct sim *s, uint32_t item, const struct simchange_times *times)
+{
+	struct simtree_item *it = simtree_get(&s->tree, item);
+
+	if (times->mtime_ms)
+		it->mtime_ms = times->mtime_ms;
+	if (times->created_ms)
+		it->created_ms = times->created_ms;
+}
+
+int simchange_add_file(struct sim *s, uint32_t folder, const char *name, size_t len,
+		       const struct simbytes_ref *content, const struct simchange_times *times,
+		       uint32_t *ret_item)
+{
+	void (*on_change)(void *arg, unsigned drive) = s->tree.on_change;
+	int r;
+
+	/* The content is there before anybody hears of the file. */
+	s->tree.on_change = NULL;
+	r = simtree_add(&s->tree, folder, name, len, 0, ret_item);
+	s->tree.on_change = on_change;
+	if (r < 0)
+		return r;
+	simbytes_set(&s->bytes, *ret_item, content);
+	simchange_set_times(s, *ret_item, times);
+	if (on_change)
+		on_change(s, simtree_get(&s->tree, *ret_item)->drive);
+	return 0;
+}
+
+void simchange_write_file(struct sim *s, uint32_t item, const struct simbytes_ref *content,
+			  const struct simchange_times *times)
+{
+	simbytes_replace(&s->bytes, item, content);
+	simchange_set_times(s, item, times);
+}
+
 /* Arguments of one operation while it runs. */
 struct change {
 	struct sim *s;
@@ -95,53 +132,46 @@ static uint32_t add_at(struct sim *s, unsigned drive, const char *path, unsigned
 }
 
 /* What "text", "size" and "kind" ask for. */
-static enum simbytes_kind content_arg(struct change *c, uint64_t *ret_size, const char **ret_text)
+static struct simbytes_ref content_arg(struct change *c)
 {
 	struct json_object *size = arg(c, "size"), *text = arg(c, "text");
 	const char *name = text_arg(c, "kind");
-	enum simbytes_kind kind = SIMBYTES_RANDOM;
+	struct simbytes_ref content = { .kind = SIMBYTES_RANDOM };
 
-	*ret_text = NULL;
-	*ret_size = size ? (uint64_t)json_object_get_int64(size) : 0;
+	content.size = size ? (uint64_t)json_object_get_int64(size) : 0;
 	if (text) {
-		*ret_text = json_object_get_string(text);
-		*ret_size = (uint64_t)json_object_get_string_len(text);
-		return SIMBYTES_LITERAL;
-	}
-	if (name && !simbytes_parse_kind(name, &kind))
+		content.kind = SIMBYTES_LITERAL;
+		content.literal = json_object_get_string(text);
+		content.size = (uint64_t)json_object_get_string_len(text);
+	} else if (name && !simbytes_parse_kind(name, &content.kind)) {
 		fail(c, 400, "kind is random, text or zero");
-	return kind;
+	}
+	return content;
 }
 
-static void mtime_arg(struct change *c, uint32_t item)
+static struct simchange_times times_arg(const struct change *c)
 {
 	struct json_object *mtime = arg(c, "mtime");
 
-	if (mtime)
-		simtree_get(&c->s->tree, item)->mtime_ms =
-			(int64_t)(json_object_get_double(mtime) * 1000);
+	return (struct simchange_times){
+		.mtime_ms = mtime ? (int64_t)(json_object_get_double(mtime) * 1000) : 0
+	};
 }
 
 static uint32_t op_create(struct change *c)
 {
-	const char *path = text_arg(c, "path"), *text;
-	uint64_t size;
-	enum simbytes_kind kind = content_arg(c, &size, &text);
-	uint32_t item;
+	const char *path = text_arg(c, "path"), *name;
+	struct simbytes_ref content = content_arg(c);
+	struct simchange_times times = times_arg(c);
+	uint32_t item, folder;
 	int r;
 
 	if (c->wrong || !path)
 		return c->wrong ? SIMTREE_NONE : fail(c, 400, "path is missing");
-	/* The content is there before anybody hears of the file. */
-	c->s->tree.on_change = NULL;
-	item = add_at(c->s, c->drive, path, 0, &r);
-	c->s->tree.on_change = simsock_changed;
-	if (!item)
-		return fail_errno(c, r);
-	simbytes_set(&c->s->bytes, item, kind, size, text);
-	mtime_arg(c, item);
-	simsock_changed(c->s, c->drive);
-	return item;
+	folder = make_parents(c->s, c->drive, path, &name, &r);
+	if (folder)
+		r = simchange_add_file(c->s, folder, name, strlen(name), &content, &times, &item);
+	return folder && r == 0 ? item : fail_errno(c, r);
 }
 
 static uint32_t op_mkdir(struct change *c)
@@ -159,16 +189,14 @@ static uint32_t op_mkdir(struct change *c)
 static uint32_t op_write(struct change *c)
 {
 	uint32_t item = target(c);
-	const char *text;
-	uint64_t size;
-	enum simbytes_kind kind = content_arg(c, &size, &text);
+	struct simbytes_ref content = content_arg(c);
+	struct simchange_times times = times_arg(c);
 
 	if (!item || c->wrong)
 		return SIMTREE_NONE;
 	if (simtree_get(&c->s->tree, item)->flags & SIMTREE_FOLDER)
 		return fail(c, 400, "a folder has no content");
-	simbytes_replace(&c->s->bytes, item, kind, size, text);
-	mtime_arg(c, item);
+	simchange_write_file(c->s, item, &content, &times);
 	return item;
 }
 
@@ -206,12 +234,35 @@ static uint32_t op_delete(struct change *c)
 static uint32_t op_touch(struct change *c)
 {
 	uint32_t item = target(c);
+	struct simchange_times times;
 
 	if (!item)
 		return SIMTREE_NONE;
 	simtree_get(&c->s->tree, item)->mtime_ms = simtree_now_ms();
-	mtime_arg(c, item);
+	times = times_arg(c);
+	simchange_set_times(c->s, item, &times);
 	simtree_touch(&c->s->tree, item, false);
+	return item;
+}
+
+static void set_flag(struct change *c, uint32_t item, const char *key, enum simtree_flag flag)
+{
+	struct simtree_item *it = simtree_get(&c->s->tree, item);
+
+	if (arg(c, key))
+		it->flags = (uint8_t)(json_object_get_boolean(arg(c, key)) ? it->flags | flag
+									   : it->flags & ~flag);
+}
+
+/* What the API's callers may do to the item; nothing that delta would tell. */
+static uint32_t op_protect(struct change *c)
+{
+	uint32_t item = target(c);
+
+	if (item) {
+		set_flag(c, item, "locked", SIMTREE_LOCKED);
+		set_flag(c, item, "read_only", SIMTREE_READONLY);
+	}
 	return item;
 }
 
@@ -247,9 +298,7 @@ static uint32_t op_raw_item(struct change *c)
 	bool is_folder = json_object_get_boolean(arg(c, "folder"));
 	size_t len = plain ? (size_t)json_object_get_string_len(plain) : 0;
 	auto_free char *name = coded ? simhttp_base64(coded, &len) : NULL;
-	const char *text;
-	uint64_t size;
-	enum simbytes_kind kind = content_arg(c, &size, &text);
+	struct simbytes_ref content = content_arg(c);
 	uint32_t item;
 	int r;
 
@@ -264,7 +313,7 @@ static uint32_t op_raw_item(struct change *c)
 	if (r < 0)
 		return fail_errno(c, r);
 	if (!is_folder)
-		simbytes_set(&c->s->bytes, item, kind, size, text);
+		simbytes_set(&c->s->bytes, item, &content);
 	if (arg(c, "set") || arg(c, "remove") || arg(c, "raw_b64"))
 		plant(c, item);
 	simsock_changed(c->s, c->drive);
@@ -297,7 +346,7 @@ const char *simchange_run(struct sim *s, const char *op, struct json_object *arg
 	} ops[] = {
 		{ "create", op_create }, { "mkdir", op_mkdir },       { "write", op_write },
 		{ "move", op_move },     { "rename", op_move },       { "delete", op_delete },
-		{ "touch", op_touch },   { "raw_item", op_raw_item },
+		{ "touch", op_touch },   { "raw_item", op_raw_item }, { "protect", op_protect },
 	};
 	struct change c = { .s = s, .args = args };
 	struct json_object *drive = arg(&c, "drive");
@@ -344,9 +393,11 @@ uint32_t simchange_make_file(struct sim *s, unsigned drive, const char *path,
 {
 	int r;
 	uint32_t item = or_end(add_at(s, drive, path, 0, &r), path);
+	struct simbytes_ref content = { .kind = text ? SIMBYTES_LITERAL : kind,
+					.size = text ? strlen(text) : size,
+					.literal = text };
 
-	simbytes_set(&s->bytes, item, text ? SIMBYTES_LITERAL : kind, text ? strlen(text) : size,
-		     text);
+	simbytes_set(&s->bytes, item, &content);
 	simtree_get(&s->tree, item)->mtime_ms = mtime_ms;
 	return item;
 }

@@ -155,7 +155,7 @@ static void disturb(struct sim *s, unsigned drive, struct page *p)
 
 /* --- tokens --- */
 
-static void write_link(struct sim *s, const struct simreq *req, const struct simapi_route *route,
+static void write_link(struct sim *s, const struct simreq *req, const struct simroute *route,
 		       const struct cursor *c, struct simjson *out)
 {
 	struct simjson path = { 0 };
@@ -198,7 +198,7 @@ static char *token_of(const struct simreq *req, const char *sub)
 }
 
 static void answer_gone(struct sim *s, const struct simreq *req, struct simreply *reply,
-			const struct simapi_route *route)
+			const struct simroute *route)
 {
 	sim_error(reply, req, 410, "resyncRequired",
 		  s->delta.gone_code ? s->delta.gone_code : "resyncChangesApplyDifferences",
@@ -210,7 +210,7 @@ static void answer_gone(struct sim *s, const struct simreq *req, struct simreply
 
 /* --- replies --- */
 
-static void write_page(struct sim *s, struct simreq *req, const struct simapi_route *route,
+static void write_page(struct sim *s, struct simreq *req, const struct simroute *route,
 		       const struct page *p, struct simjson *w)
 {
 	struct simjson link = { 0 };
@@ -233,7 +233,7 @@ static void write_page(struct sim *s, struct simreq *req, const struct simapi_ro
 
 /* A body given by the test; {next} and {delta} become links that go on from here. */
 static bool answer_given(struct sim *s, struct simreq *req, struct simreply *reply,
-			 const struct simapi_route *route)
+			 const struct simroute *route)
 {
 	struct cursor here = { .seq = visible_seq(s, route->drive) };
 	struct simjson link = { 0 };
@@ -274,7 +274,7 @@ static size_t size_of_page(const struct sim *s, const struct simreq *req)
 }
 
 static void answer_page(struct sim *s, struct simreq *req, struct simreply *reply,
-			const struct simapi_route *route, const struct cursor *at)
+			const struct simroute *route, const struct cursor *at)
 {
 	const char *alone = simhttp_head(req, "deltaExcludeParent");
 	bool with_parents =
@@ -297,7 +297,7 @@ static void answer_page(struct sim *s, struct simreq *req, struct simreply *repl
 }
 
 void simdelta_answer(struct sim *s, struct simreq *req, struct simreply *reply,
-		     const struct simapi_route *route)
+		     const struct simroute *route)
 {
 	auto_free char *token = token_of(req, route->sub);
 	struct cursor at = { .is_full = true,

@@ -7,4 +7,4 @@
 #include "simapi.h"
 
 void simdelta_answer(struct sim *s, struct simreq *req, struct simreply *reply,
-		     const struct simapi_route *route);
+		     const struct simroute *route);

@@ -19,13 +19,42 @@ struct simfault_rule {
 };
 
 static const char *const class_names[SIMCLASS_N] = {
-	[SIMCLASS_OTHER] = "other",         [SIMCLASS_DEVICECODE] = "devicecode",
-	[SIMCLASS_TOKEN] = "token",         [SIMCLASS_ME] = "me",
-	[SIMCLASS_DRIVE] = "drive",         [SIMCLASS_ITEM] = "item",
-	[SIMCLASS_CHILDREN] = "children",   [SIMCLASS_DELTA] = "delta",
-	[SIMCLASS_VERSIONS] = "versions",   [SIMCLASS_CONTENT_URL] = "content_url",
-	[SIMCLASS_SOCKETIO] = "socketio",   [SIMCLASS_CONTENT] = "content",
+	[SIMCLASS_OTHER] = "other",
+	[SIMCLASS_DEVICECODE] = "devicecode",
+	[SIMCLASS_TOKEN] = "token",
+	[SIMCLASS_ME] = "me",
+	[SIMCLASS_DRIVE] = "drive",
+	[SIMCLASS_ITEM] = "item",
+	[SIMCLASS_CHILDREN] = "children",
+	[SIMCLASS_DELTA] = "delta",
+	[SIMCLASS_VERSIONS] = "versions",
+	[SIMCLASS_CONTENT_URL] = "content_url",
+	[SIMCLASS_SOCKETIO] = "socketio",
+	[SIMCLASS_CONTENT] = "content",
 	[SIMCLASS_WEBSOCKET] = "websocket",
+	[SIMCLASS_MKDIR] = "mkdir",
+	[SIMCLASS_PUT] = "put",
+	[SIMCLASS_SESSION] = "session",
+	[SIMCLASS_PATCH] = "patch",
+	[SIMCLASS_DELETE] = "delete",
+	[SIMCLASS_PERMANENT_DELETE] = "permanent_delete",
+	[SIMCLASS_COPY] = "copy",
+	[SIMCLASS_BATCH] = "batch",
+	[SIMCLASS_FRAGMENT] = "fragment",
+	[SIMCLASS_UPLOAD_STATUS] = "upload_status",
+	[SIMCLASS_UPLOAD_CANCEL] = "upload_cancel",
+	[SIMCLASS_COMMIT] = "commit",
+	[SIMCLASS_MONITOR] = "monitor",
+};
+
+/* What ends a connection amid a request's body. */
+static const struct {
+	const char *name;
+	enum simend end;
+} early_actions[] = {
+	{ "reset_in", SIMEND_RESET },
+	{ "drop_in", SIMEND_CLOSE },
+	{ "stall_in", SIMEND_STALL },
 };
 
 const char *simfault_class_name(enum simclass class)
@@ -110,7 +139,8 @@ static const char *unknown_action(struct json_object *action)
 		"content_length", "flip",     "content_range", "ignore_range", "location",
 		"raw_b64",        "raw",      "bytes_per_s",   "class",        "match",
 		"first",          "every",    "nth",           "probability",  "phase",
-		"always",         "seed",
+		"always",         "seed",     "reset_in",      "drop_in",      "stall_in",
+		"wrong_hash",     "no_hash",
 	};
 
 	json_object_object_foreach(action, key, value)
@@ -186,18 +216,46 @@ static bool strikes(struct simfault *f, struct simfault_rule *rule)
 	return (double)(f->random >> 11) / (double)(1ull << 53) < rule->probability;
 }
 
-struct simfault_rule *simfault_match(struct simfault *f, enum simclass class, const char *path,
-				     const char *id)
+/* Index in early_actions, or -1. */
+static int early_action(const struct simfault_rule *rule)
+{
+	for (size_t i = 0; i < array_n(early_actions); i++)
+		if (member(rule->action, early_actions[i].name))
+			return (int)i;
+	return -1;
+}
+
+static struct simfault_rule *find_rule(struct simfault *f, bool is_early, enum simclass class,
+				       const char *path, const char *id)
 {
 	list_for_each (&f->rules, pos) {
 		struct simfault_rule *rule = container_of(pos, struct simfault_rule, link);
 
-		if (concerns(rule, class, path, id) && strikes(f, rule)) {
+		if ((early_action(rule) >= 0) == is_early && concerns(rule, class, path, id) &&
+		    strikes(f, rule)) {
 			rule->struck_n++;
 			return rule;
 		}
 	}
 	return NULL;
+}
+
+struct simcut simfault_match_early(struct simfault *f, enum simclass class, const char *path,
+				   const char *id)
+{
+	struct simfault_rule *rule = find_rule(f, true, class, path, id);
+	int i = rule ? early_action(rule) : -1;
+
+	return (struct simcut){
+		.at = i < 0 ? UINT64_MAX : number(rule->action, early_actions[i].name, 0),
+		.end = i < 0 ? SIMEND_NORMAL : early_actions[i].end,
+	};
+}
+
+struct simfault_rule *simfault_match(struct simfault *f, enum simclass class, const char *path,
+				     const char *id)
+{
+	return find_rule(f, false, class, path, id);
 }
 
 enum simfault_phase simfault_phase(const struct simfault_rule *rule)
@@ -288,6 +346,23 @@ static void replace_header(struct simreply *reply, const char *name, const char 
 	simjson_format(&reply->heads, "%s: %s\r\n", name, value);
 }
 
+/* The hash of the item in the reply: another one, or left out. */
+static void spoil_hash(struct json_object *action, struct simreply *reply)
+{
+	static const char member_start[] = "\"quickXorHash\":\"";
+	bool is_wrong = json_object_get_boolean(member(action, "wrong_hash"));
+	char *at = reply->body.data ? strstr(reply->body.data, member_start) : NULL;
+	size_t len = strlen(member_start);
+
+	if (at && is_wrong) {
+		at[len] = at[len] == 'A' ? 'B' : 'A';
+	} else if (at && json_object_get_boolean(member(action, "no_hash"))) {
+		len += strcspn(at + len, "\"") + 1;
+		memmove(at, at + len, strlen(at + len) + 1);
+		reply->body.len -= len;
+	}
+}
+
 static void change_headers(struct json_object *action, struct simreply *reply)
 {
 	struct json_object *headers = member(action, "headers");
@@ -350,6 +425,7 @@ void simfault_apply(const struct simfault_rule *rule, struct simreply *reply)
 	const char *coded = text(rule->action, "raw_b64"), *raw = text(rule->action, "raw");
 
 	replace_body(rule->action, reply);
+	spoil_hash(rule->action, reply);
 	change_headers(rule->action, reply);
 	change_transfer(rule->action, reply);
 	if (coded || raw) {

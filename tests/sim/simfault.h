@@ -23,6 +23,19 @@ enum simclass {
 	SIMCLASS_SOCKETIO,    /* GET {drive}/root/subscriptions/socketIo */
 	SIMCLASS_CONTENT,     /* the pre-authenticated URL */
 	SIMCLASS_WEBSOCKET,   /* the upgrade */
+	SIMCLASS_MKDIR,
+	SIMCLASS_PUT,     /* PUT {item}/content */
+	SIMCLASS_SESSION, /* createUploadSession */
+	SIMCLASS_PATCH,
+	SIMCLASS_DELETE,
+	SIMCLASS_PERMANENT_DELETE,
+	SIMCLASS_COPY,
+	SIMCLASS_BATCH,
+	SIMCLASS_FRAGMENT, /* the four of an upload URL */
+	SIMCLASS_UPLOAD_STATUS,
+	SIMCLASS_UPLOAD_CANCEL,
+	SIMCLASS_COMMIT,  /* also PUT of an item with a sourceUrl */
+	SIMCLASS_MONITOR, /* of a copy */
 	SIMCLASS_N,
 };
 
@@ -42,6 +55,10 @@ void simfault_init(struct simfault *f);
 void simfault_clear(struct simfault *f);
 /* NULL, or why the rule was refused (a constant). */
 const char *simfault_add(struct simfault *f, struct json_object *rule, unsigned *ret_id);
+/* The end that a rule for the time before the body is there asks for; no other rule is looked at,
+ * and simfault_match() looks at none of these. */
+struct simcut simfault_match_early(struct simfault *f, enum simclass class, const char *path,
+				   const char *id);
 /* The rule that strikes this request, counting the occurrence; NULL: none. path, id: of the item
  * concerned, "" when there is none. */
 struct simfault_rule *simfault_match(struct simfault *f, enum simclass class, const char *path,

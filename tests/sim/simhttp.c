@@ -61,7 +61,7 @@ static int body_length(const struct simreq *req, size_t *ret)
 		if (!isdigit((unsigned char)text[0]) || *end)
 			return -EBADMSG;
 	}
-	if (n > SIMHTTP_BODY_MAX_BYTES)
+	if (n > SIMHTTP_SPOOLED_MAX_BYTES)
 		return -EFBIG;
 	*ret = n;
 	return 0;
@@ -92,10 +92,10 @@ static int parse_head(struct simreq *req, const char *data, size_t len)
 	return 0;
 }
 
-int simhttp_parse(const char *data, size_t len, struct simreq *req, size_t *ret_used)
+int simhttp_parse_head(const char *data, size_t len, struct simreq *req, size_t *ret_used)
 {
 	const char *end = len > 0 ? memmem(data, len, "\r\n\r\n", 4) : NULL;
-	size_t head_len, body_len = 0;
+	size_t head_len;
 	int r;
 
 	*ret_used = 0;
@@ -104,14 +104,12 @@ int simhttp_parse(const char *data, size_t len, struct simreq *req, size_t *ret_
 	head_len = (size_t)(end - data) + 4;
 	r = parse_head(req, data, head_len);
 	if (r == 0)
-		r = body_length(req, &body_len);
-	if (r < 0 || len < head_len + body_len) {
+		r = body_length(req, &req->body_len);
+	if (r < 0) {
 		simhttp_free_req(req);
 		return r;
 	}
-	req->body = data + head_len;
-	req->body_len = body_len;
-	*ret_used = head_len + body_len;
+	*ret_used = head_len;
 	return 0;
 }
 
@@ -279,13 +277,18 @@ static const char *reason(int status)
 		{ 405, "Method Not Allowed" },
 		{ 409, "Conflict" },
 		{ 410, "Gone" },
+		{ 412, "Precondition Failed" },
+		{ 413, "Payload Too Large" },
 		{ 416, "Range Not Satisfiable" },
+		{ 423, "Locked" },
+		{ 424, "Failed Dependency" },
 		{ 429, "Too Many Requests" },
 		{ 500, "Internal Server Error" },
 		{ 501, "Not Implemented" },
 		{ 502, "Bad Gateway" },
 		{ 503, "Service Unavailable" },
 		{ 504, "Gateway Timeout" },
+		{ 507, "Insufficient Storage" },
 	};
 
 	for (size_t i = 0; i < array_n(reasons); i++)

@@ -12,7 +12,8 @@ enum simport { SIMPORT_API, SIMPORT_CONTENT, SIMPORT_NOTIFY, SIMPORT_ADMIN, SIMP
 enum {
 	SIMHTTP_HEADS_MAX = 64,
 	SIMHTTP_HEAD_MAX_BYTES = 64 << 10,
-	SIMHTTP_BODY_MAX_BYTES = 64 << 20
+	SIMHTTP_BODY_MAX_BYTES = 64 << 20, /* in memory */
+	SIMHTTP_SPOOLED_MAX_BYTES = 1 << 30
 };
 
 struct simconn;
@@ -26,14 +27,24 @@ struct simreq {
 		char *name, *value;
 	} heads[SIMHTTP_HEADS_MAX];
 	unsigned head_n;
-	const char *body; /* not followed by a NUL */
+	const char *body; /* not followed by a NUL; NULL when spooled */
 	size_t body_len;
+	/* The body of a PUT is a region of the spool instead, at body_at. Whoever keeps the region
+	 * says so; else it is given back after the reply. */
+	bool is_spooled, is_kept;
+	uint64_t body_at;
 	bool keep_alive;
 	char *memory; /* what the strings above live in */
 };
 
 /* What happens when the reply was sent (perhaps only the part of it that a fault lets pass). */
 enum simend { SIMEND_NORMAL, SIMEND_CLOSE, SIMEND_RESET, SIMEND_STALL };
+
+/* A connection that ends while the request's body comes in, after so many bytes of it. */
+struct simcut {
+	uint64_t at; /* UINT64_MAX: it does not */
+	enum simend end;
+};
 
 struct simreply {
 	int status;
@@ -61,9 +72,10 @@ struct simreply {
 	void *taker_arg;
 };
 
-/* Gives the bytes that one request takes at the start of data, 0: not all there yet, -EBADMSG: no
- * HTTP, -EFBIG: too long. The caller frees req with simhttp_free_req(). */
-must_check int simhttp_parse(const char *data, size_t len, struct simreq *req, size_t *ret_used);
+/* Reads a request's head at the start of data, body_len included. Gives its length, 0: not all
+ * there yet, -EBADMSG: no HTTP, -EFBIG: too long. The caller frees req with simhttp_free_req(). */
+must_check int simhttp_parse_head(const char *data, size_t len, struct simreq *req,
+				  size_t *ret_used);
 void simhttp_free_req(struct simreq *req);
 /* NULL when absent. name without regard to case. */
 const char *simhttp_head(const struct simreq *req, const char *name);

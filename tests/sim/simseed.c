@@ -87,6 +87,7 @@ void simseed_demo(struct sim *s)
 
 void simseed_tree(struct sim *s, uint64_t folder_n, uint64_t file_n, uint64_t size)
 {
+	struct simbytes_ref content = { .kind = SIMBYTES_TEXT, .size = size };
 	int64_t now = simtree_now_ms();
 	char name[64];
 
@@ -106,7 +107,7 @@ void simseed_tree(struct sim *s, uint64_t folder_n, uint64_t file_n, uint64_t si
 				fprintf(stderr, "graphsim: the tree is full\n");
 				exit(EXIT_FAILURE);
 			}
-			simbytes_set(&s->bytes, file, SIMBYTES_TEXT, size, NULL);
+			simbytes_set(&s->bytes, file, &content);
 			simtree_get(&s->tree, file)->mtime_ms = now - (int64_t)(f % 365) * DAY_MS;
 		}
 	}

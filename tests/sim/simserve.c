@@ -12,7 +12,15 @@
 enum { CHUNK_BYTES = 256 << 10, BACKLOG = 512, CATCH_UP_US = 200000 };
 enum { IN_MAX_BYTES = SIMHTTP_BODY_MAX_BYTES + (1 << 20) };
 
-enum phase { PHASE_READ, PHASE_WAIT, PHASE_SEND, PHASE_STALLED, PHASE_TAKEN, PHASE_ENDED };
+enum phase {
+	PHASE_READ,
+	PHASE_BODY,
+	PHASE_WAIT,
+	PHASE_SEND,
+	PHASE_STALLED,
+	PHASE_TAKEN,
+	PHASE_ENDED
+};
 
 struct simconn {
 	struct list link;
@@ -21,6 +29,10 @@ struct simconn {
 	enum simport port;
 	enum phase phase;
 	struct simjson in, out;
+	struct simreq req; /* from its head to its reply */
+	bool has_req;
+	uint64_t body_got;
+	struct simcut cut;
 	size_t out_at;
 	uint64_t body_at; /* bytes of the body put into out so far */
 	struct simreply reply;
@@ -237,18 +249,37 @@ static void on_timer(lws_sorted_usec_list_t *timer)
 
 	if (c->phase == PHASE_WAIT)
 		start_sending(c);
+	else if (c->phase == PHASE_BODY)
+		lws_rx_flow_control(c->wsi, 1);
 	else if (c->phase == PHASE_SEND || c->phase == PHASE_TAKEN)
 		lws_callback_on_writable(c->wsi);
 }
 
 /* --- receiving --- */
 
-static void answer(struct simconn *c, struct simreq *req)
+static void drop_request(struct simconn *c)
 {
+	if (!c->has_req)
+		return;
+	if (c->req.is_spooled && !c->req.is_kept)
+		simspool_drop(c->serve->spool, c->req.body_at, c->req.body_len);
+	simhttp_free_req(&c->req);
+	c->has_req = false;
+}
+
+static void consume(struct simconn *c, size_t n)
+{
+	if (n == 0)
+		return;
+	memmove(c->in.data, c->in.data + n, c->in.len - n);
+	c->in.len -= n;
+}
+
+static void answer(struct simconn *c)
+{
+	struct simreq *req = &c->req;
 	uint64_t delay_ms = c->port == SIMPORT_ADMIN ? 0 : c->serve->latency_ms;
 
-	req->port = c->port;
-	req->conn = c;
 	c->keep_alive = req->keep_alive;
 	simhttp_init_reply(&c->reply);
 	c->has_reply = true;
@@ -273,11 +304,52 @@ static void refuse(struct simconn *c, int status)
 	start_sending(c);
 }
 
+/* A fault that was to strike amid the body. */
+static void cut_off(struct simconn *c)
+{
+	drop_request(c);
+	if (c->cut.end == SIMEND_STALL) {
+		stall(c);
+	} else if (c->cut.end == SIMEND_RESET) {
+		reset(c);
+	} else {
+		c->phase = PHASE_ENDED;
+		lws_set_timeout(c->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+	}
+}
+
+/* Takes what is there of the body; answers when that is all of it. */
+static void take_body(struct simconn *c)
+{
+	uint64_t left = c->req.body_len - c->body_got;
+	size_t n = c->in.len < left ? c->in.len : (size_t)left;
+
+	if (c->req.is_spooled) {
+		simspool_write(c->serve->spool, c->req.body_at + c->body_got, c->in.data, n);
+		consume(c, n);
+		c->body_got += n;
+	} else {
+		c->body_got = c->in.len < c->req.body_len ? c->in.len : c->req.body_len;
+	}
+	if (c->cut.end != SIMEND_NORMAL &&
+	    (c->body_got >= c->cut.at || c->body_got == c->req.body_len)) {
+		cut_off(c);
+		return;
+	}
+	if (c->body_got < c->req.body_len)
+		return;
+	if (!c->req.is_spooled)
+		c->req.body = c->in.data;
+	answer(c);
+	if (!c->req.is_spooled)
+		consume(c, c->req.body_len);
+	drop_request(c);
+}
+
 static void begin_reading(struct simconn *c)
 {
-	struct simreq req = { 0 };
 	size_t used = 0;
-	int r = simhttp_parse(c->in.data, c->in.len, &req, &used);
+	int r = simhttp_parse_head(c->in.data, c->in.len, &c->req, &used);
 
 	if (r < 0) {
 		refuse(c, r == -EFBIG ? 431 : 400);
@@ -285,10 +357,41 @@ static void begin_reading(struct simconn *c)
 	}
 	if (used == 0)
 		return;
-	answer(c, &req);
-	simhttp_free_req(&req);
-	memmove(c->in.data, c->in.data + used, c->in.len - used);
-	c->in.len -= used;
+	c->has_req = true;
+	c->req.port = c->port;
+	c->req.conn = c;
+	c->req.is_spooled = c->port != SIMPORT_ADMIN && c->req.body_len > 0 &&
+			    strcmp(c->req.method, "PUT") == 0;
+	if (!c->req.is_spooled && c->req.body_len > SIMHTTP_BODY_MAX_BYTES) {
+		drop_request(c);
+		refuse(c, 413);
+		return;
+	}
+	consume(c, used);
+	c->body_got = 0;
+	c->cut = (struct simcut){ .at = UINT64_MAX };
+	if (c->port != SIMPORT_ADMIN && c->req.body_len > 0)
+		c->cut = c->serve->on_head(c->serve->on_request_arg, &c->req);
+	if (c->req.is_spooled)
+		c->req.body_at = simspool_reserve(c->serve->spool, c->req.body_len);
+	c->phase = PHASE_BODY;
+	take_body(c);
+}
+
+/* Slows a body down: reads on when the bytes so far may have taken their time. */
+static void pace_in(struct simconn *c, size_t len)
+{
+	uint64_t rate = c->serve->bytes_per_s, now = now_us();
+
+	if (c->port == SIMPORT_ADMIN || !rate || c->phase != PHASE_BODY)
+		return;
+	if (c->next_us + CATCH_UP_US < now)
+		c->next_us = now - CATCH_UP_US;
+	c->next_us += len * 1000000u / rate;
+	if (c->next_us > now) {
+		lws_rx_flow_control(c->wsi, 0);
+		wake_after_us(c, c->next_us - now);
+	}
 }
 
 static int on_bytes(struct simconn *c, const char *data, size_t len)
@@ -309,6 +412,9 @@ static int on_bytes(struct simconn *c, const char *data, size_t len)
 	simjson_raw(&c->in, data, len);
 	if (c->phase == PHASE_READ)
 		begin_reading(c);
+	else if (c->phase == PHASE_BODY)
+		take_body(c);
+	pace_in(c, len);
 	return 0;
 }
 
@@ -332,6 +438,7 @@ static void on_gone(struct simconn *c)
 	if (c->counts_as_stalled)
 		c->serve->stalled_n--;
 	drop_reply(c);
+	drop_request(c);
 	list_del(&c->link);
 	c->serve->conn_n--;
 	simjson_fini(&c->in);

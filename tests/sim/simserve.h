@@ -32,8 +32,11 @@ struct simserve {
 	unsigned conn_n;
 	uint64_t bytes_n, stalled_n;
 	enum simserve_outage outage;
-	/* Shaping, for everything but the admin interface. 0: none. */
+	/* Shaping, for everything but the admin interface, in each direction. 0: none. */
 	uint64_t latency_ms, bytes_per_s;
+	struct simspool *spool; /* where the bodies of PUT requests go */
+	/* The head of a request with a body is there. */
+	struct simcut (*on_head)(void *arg, struct simreq *req);
 	void (*on_request)(void *arg, struct simreq *req, struct simreply *reply);
 	void *on_request_arg;
 };

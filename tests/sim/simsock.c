@@ -69,7 +69,7 @@ static struct simsock_subscription *new_subscription(struct simsock *k, unsigned
 }
 
 void simsock_subscribe(struct sim *s, struct simreq *req, struct simreply *reply,
-		       const struct simapi_route *route)
+		       const struct simroute *route)
 {
 	struct simsock *k = s->sock;
 	struct simsock_subscription *sub;

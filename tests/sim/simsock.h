@@ -76,7 +76,7 @@ void simsock_free(struct simsock *k);
 
 /* GET {drive}/root/subscriptions/socketIo */
 void simsock_subscribe(struct sim *s, struct simreq *req, struct simreply *reply,
-		       const struct simapi_route *route);
+		       const struct simroute *route);
 /* A request on the notification host. */
 void simsock_answer(struct sim *s, struct simreq *req, struct simreply *reply);
 /* The drive changed; for struct simtree's on_change, arg is the struct sim. */

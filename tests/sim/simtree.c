@@ -124,6 +124,15 @@ const char *simtree_name(const struct simtree *t, uint32_t n, size_t *ret_len)
 	return t->names + t->items[n].name_at;
 }
 
+char *simtree_dup_name(const struct simtree *t, uint32_t n)
+{
+	size_t len;
+	const char *name = simtree_name(t, n, &len);
+	char *copy = simjson_alloc(len + 1);
+
+	return memcpy(copy, name, len);
+}
+
 /* --- names --- */
 
 static bool is_ascii(const char *s, size_t len)
@@ -338,6 +347,8 @@ int simtree_add(struct simtree *t, uint32_t folder, const char *name, size_t len
 	set_name(t, n, name, len);
 	link_child(t, n, folder);
 	log_append(t, n);
+	if (!(flags & SIMTREE_FOLDER))
+		t->file_n[t->items[n].drive]++;
 	if (t->on_change)
 		t->on_change(t->on_change_arg, t->items[n].drive);
 	*ret_item = n;
@@ -364,6 +375,11 @@ int simtree_move(struct simtree *t, uint32_t n, uint32_t folder, const char *nam
 
 static void delete_one(struct simtree *t, uint32_t n)
 {
+	struct simtree_item *it = &t->items[n];
+
+	t->used_bytes[it->drive] -= it->size;
+	if (!(it->flags & SIMTREE_FOLDER))
+		t->file_n[it->drive]--;
 	unlink_child(t, n);
 	t->items[n].flags |= SIMTREE_DELETED;
 	changed(t, n);
@@ -383,6 +399,14 @@ void simtree_delete(struct simtree *t, uint32_t n)
 		at = folder;
 	}
 	delete_one(t, n);
+}
+
+void simtree_set_size(struct simtree *t, uint32_t n, uint64_t size)
+{
+	struct simtree_item *it = &t->items[n];
+
+	t->used_bytes[it->drive] += size - it->size;
+	it->size = size;
 }
 
 void simtree_touch(struct simtree *t, uint32_t n, bool is_content)

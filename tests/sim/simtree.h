@@ -22,7 +22,9 @@ enum simtree_flag {
 	SIMTREE_DELETED = 1 << 1,
 	SIMTREE_ODD = 1 << 2, /* has planted JSON, see simodd.h */
 	SIMTREE_ROOT = 1 << 3,
-	SIMTREE_LOST = 1 << 4, /* its tombstone is never delivered */
+	SIMTREE_LOST = 1 << 4,     /* its tombstone is never delivered */
+	SIMTREE_LOCKED = 1 << 5,   /* somebody has it open or checked out */
+	SIMTREE_READONLY = 1 << 6, /* the caller may not change it, nor anything below */
 };
 
 struct simtree_item {
@@ -49,6 +51,8 @@ struct simtree {
 	uint32_t *buckets;
 	uint32_t bucket_n;
 	uint32_t root[SIMTREE_DRIVES], log_first[SIMTREE_DRIVES], log_last[SIMTREE_DRIVES];
+	uint64_t used_bytes[SIMTREE_DRIVES]; /* of all living files */
+	uint32_t file_n[SIMTREE_DRIVES];
 	uint64_t last_seq;
 	/* Called after each change, when set. */
 	void (*on_change)(void *arg, unsigned drive);
@@ -68,6 +72,8 @@ static inline struct simtree_item *simtree_get(struct simtree *t, uint32_t n)
 
 const char *simtree_name(const struct simtree *t, uint32_t n, size_t *ret_len);
 
+/* The same with a NUL; the caller frees. */
+char *simtree_dup_name(const struct simtree *t, uint32_t n);
 /* SIMTREE_NONE: no such child. Compares without regard to case. */
 uint32_t simtree_child(struct simtree *t, uint32_t folder, const char *name, size_t len);
 /* path: decoded, names parted by '/', surplus slashes ignored. SIMTREE_NONE: not there. */
@@ -79,13 +85,15 @@ bool simtree_is_below(struct simtree *t, uint32_t n, uint32_t folder);
 /* "Documents/a.txt" (the root's is ""); the caller frees. */
 char *simtree_path(struct simtree *t, uint32_t n);
 
-/* The four below log the change and call on_change. -EEXIST: the name is taken; -EINVAL: empty or
- * too long, or a folder moved into itself; -ENOSPC: the table is full. */
+/* All below but simtree_set_size() log the change and call on_change. -EEXIST: the name is taken;
+ * -EINVAL: empty or too long, or a folder moved into itself; -ENOSPC: the table is full. */
 must_check int simtree_add(struct simtree *t, uint32_t folder, const char *name, size_t len,
 			   unsigned flags, uint32_t *ret_item);
 must_check int simtree_move(struct simtree *t, uint32_t n, uint32_t folder, const char *name,
 			    size_t len);
 /* Everything below goes too, children first. */
 void simtree_delete(struct simtree *t, uint32_t n);
+/* Of a file; no change that is logged. */
+void simtree_set_size(struct simtree *t, uint32_t n, uint64_t size);
 /* Any other change; is_content also gives a new content number. */
 void simtree_touch(struct simtree *t, uint32_t n, bool is_content);

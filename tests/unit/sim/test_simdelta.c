@@ -24,7 +24,7 @@ static int make(void **state)
 	s.odd = json_object_new_object();
 	snprintf(s.base[SIMPORT_API], sizeof(s.base[0]), "http://127.0.0.1:1");
 	simtree_init(&s.tree);
-	simbytes_init(&s.bytes, &s.tree);
+	simbytes_init(&s.bytes, &s.tree, NULL);
 	return 0;
 }
 
@@ -51,12 +51,12 @@ static uint32_t add(uint32_t folder, const char *name, unsigned flags)
 static struct json_object *get(const char *target, int status)
 {
 	char prefix[] = "/v1.0/me/drive";
-	struct simapi_route route = { .class = SIMCLASS_DELTA,
-				      .has_drive = true,
-				      .is_root_form = true,
-				      .item = s.tree.root[0],
-				      .prefix = prefix,
-				      .sub = "delta" };
+	struct simroute route = { .class = SIMCLASS_DELTA,
+				  .has_drive = true,
+				  .is_root_form = true,
+				  .item = s.tree.root[0],
+				  .prefix = prefix,
+				  .sub = "delta" };
 	char text[2048];
 	struct simreq req = { 0 };
 	struct simreply reply;
@@ -64,7 +64,7 @@ static struct json_object *get(const char *target, int status)
 	size_t used;
 	int n = snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", target);
 
-	assert_int_equal(simhttp_parse(text, (size_t)n, &req, &used), 0);
+	assert_int_equal(simhttp_parse_head(text, (size_t)n, &req, &used), 0);
 	simhttp_init_reply(&reply);
 	simdelta_answer(&s, &req, &reply, &route);
 	assert_int_equal(reply.status, status);
