@@ -1,6 +1,7 @@
 #!/bin/bash
 # graphsim against rclone's OneDrive backend, which knows the real service: lists, downloads and
-# verifies the demo drive by its hashes. rclone has the service's host name built in, so the test runs in
+# verifies the demo drive by its hashes, then makes, changes, moves and deletes files and folders,
+# small ones and such that go through upload sessions. rclone has the service's host name built in, so the test runs in
 # namespaces of its own where that name means this machine.
 # Usage: graphsim-rclone.sh FLAVOUR. GRAPHSIM_BIN names the program.
 set -u
@@ -46,6 +47,79 @@ configure() {
 	EOF
 }
 
+# A number of the simulated service's counters.
+counter() {
+	local n
+
+	n=$(curl -sf "$admin/counters" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p")
+	echo "${n:-0}"
+}
+
+# The drive and a local folder hold the same names and bytes, as rclone sees it by content.
+same() {
+	"${rclone[@]}" check --download "sim:$1" "$dir/$2" 2>"$dir/check" ||
+		fail "$3: $(grep ERROR "$dir/check")"
+}
+
+make_source() {
+	mkdir -p "$dir/new/deep/er" "$dir/new/Größe" "$dir/new/empty folder"
+	: >"$dir/new/zero"
+	echo hello >"$dir/new/deep/hello.txt"
+	head -c 300000 /dev/urandom >"$dir/new/deep/er/small.bin"
+	head -c 5242880 /dev/urandom >"$dir/new/Größe/at the limit.bin"
+	head -c 25000001 /dev/urandom >"$dir/new/large.bin"
+	touch -d 2021-03-04T05:06:07Z "$dir/new/large.bin" "$dir/new/deep/hello.txt"
+}
+
+# rclone writes: all that is not empty goes through upload sessions, with fragments of 2.5 MiB.
+writes() {
+	local rclone=(rclone --config "$dir/rclone.conf" --retries 1 --low-level-retries 1)
+	local w=("${rclone[@]}" --onedrive-chunk-size 2560k)
+
+	make_source
+	"${w[@]}" copy --create-empty-src-dirs "$dir/new" sim:new || fail "the upload failed"
+	same new new "after the upload"
+	[ "$(counter session)" -ge 4 ] && [ "$(counter fragment)" -ge 10 ] ||
+		fail "no upload session was used"
+	[ "$(counter put)" -ge 1 ] || fail "the empty file was not put"
+	"${w[@]}" lsf --dirs-only sim:new | grep -qx 'empty folder/' || fail "no empty folder"
+	"${w[@]}" lsf --format pt --files-only sim:new | grep -q 'large.bin;2021-03-04' ||
+		fail "the time of a file was lost"
+	# A second time nothing is sent; then only what changed.
+	local before
+	before=$(counter upload_bytes)
+	"${w[@]}" sync "$dir/new" sim:new || fail "the second sync failed"
+	[ "$(counter upload_bytes)" = "$before" ] || fail "an unchanged file was sent again"
+	head -c 7000000 /dev/urandom >"$dir/new/large.bin"
+	echo more >>"$dir/new/deep/hello.txt"
+	rm "$dir/new/deep/er/small.bin"
+	"${w[@]}" sync "$dir/new" sim:new || fail "the sync failed"
+	same new new "after the sync"
+	# Moves: a file to another name and folder, a whole folder.
+	"${w[@]}" moveto sim:new/large.bin sim:new/deep/moved.bin || fail "a move failed"
+	mv "$dir/new/large.bin" "$dir/new/deep/moved.bin"
+	"${w[@]}" move sim:new/deep sim:new/shallow || fail "the move of a folder failed"
+	mv "$dir/new/deep" "$dir/new/shallow"
+	same new new "after moves"
+	# The service's own copy.
+	before=$(counter upload_bytes)
+	"${w[@]}" copyto sim:new/shallow/moved.bin sim:new/again.bin || fail "a copy failed"
+	cp "$dir/new/shallow/moved.bin" "$dir/new/again.bin"
+	same new new "after a copy"
+	[ "$(counter upload_bytes)" = "$before" ] && [ "$(counter copy)" -ge 1 ] ||
+		fail "the copy was no copy of the service"
+	"${w[@]}" touch -t 2020-02-03T04:05:06 sim:new/again.bin || fail "no time was set"
+	"${w[@]}" lsf --format pt sim:new | grep -q 'again.bin;2020-02-03' || fail "a wrong time"
+	"${w[@]}" rmdir sim:new/shallow 2>/dev/null && fail "a full folder was removed by rmdir"
+	"${w[@]}" mkdir sim:new/made || fail "mkdir failed"
+	"${w[@]}" rmdir sim:new/made || fail "rmdir failed"
+	"${w[@]}" deletefile sim:new/again.bin || fail "a deletion failed"
+	rm "$dir/new/again.bin"
+	same new new "after deletions"
+	"${w[@]}" purge sim:new || fail "the purge failed"
+	"${w[@]}" lsf sim: | grep -qx new/ && fail "the folder is still there"
+}
+
 inside() {
 	local files
 
@@ -60,6 +134,7 @@ inside() {
 	done
 	login=$(member login <"$dir/hello")
 	api=$(member api <"$dir/hello")
+	admin=$(member admin <"$dir/hello")
 	export SSL_CERT_FILE=$dir/ca.pem CURL_CA_BUNDLE=$dir/ca.pem
 	configure
 	local rclone=(rclone --config "$dir/rclone.conf" --retries 1 --low-level-retries 1 --exclude '*.mp4')
@@ -71,6 +146,7 @@ inside() {
 	# The control: a copy that was changed must be found out.
 	echo changed >>"$dir/copy/README.txt"
 	"${rclone[@]}" check sim: "$dir/copy" 2>/dev/null && fail "a changed copy was not noticed"
+	writes
 	kill "$sim"
 	wait "$sim" || fail "graphsim did not end well"
 }
