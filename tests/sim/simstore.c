@@ -64,10 +64,12 @@ static bool is_rewritten(struct sim *s, unsigned drive, const char *name)
 	static const char *const ends[] = { ".docx", ".xlsx", ".pptx", ".html" };
 	size_t len = strlen(name);
 
+	if (!s->write.rewrite_office || simid_is_personal(sim_flavour(s, drive)))
+		return false;
 	for (size_t i = 0; i < array_n(ends); i++)
 		if (len > 5 && strcasecmp(name + len - 5, ends[i]) == 0)
-			return s->write.rewrite_office && !simid_is_personal(sim_flavour(s, drive));
-	return len > 4 && strcasecmp(name + len - 4, ".htm") == 0 && s->write.rewrite_office;
+			return true;
+	return false;
 }
 
 static uint64_t rewrite(struct sim *s, const struct simstore *what, struct simhash *hash)
