@@ -149,13 +149,72 @@ static void tree(struct call *c)
 	simjson_close(out, '}');
 }
 
+static void history_item(struct call *c, uint32_t n)
+{
+	struct sim *s = c->s;
+	struct simjson *out = &c->reply->body;
+	struct simtree_item *it = simtree_get(&s->tree, n);
+	auto_free char *path = simtree_path(&s->tree, n);
+	struct simbytes_ref ref;
+	char text[80];
+
+	for (uint32_t v = 1; v <= it->content_n; v++) {
+		if (!simbytes_find(&s->bytes, n, v, &ref))
+			continue;
+		simjson_open(out, NULL, '{');
+		sim_item_id(s, n, text);
+		simjson_str(out, "id", text);
+		simjson_str(out, "path", path);
+		simjson_int(out, "version", v);
+		simjson_bool(out, "current", v == it->content_n);
+		simjson_bool(out, "deleted", it->flags & SIMTREE_DELETED);
+		simjson_int(out, "size", (int64_t)ref.size);
+		simbytes_hash_ref(&ref, text);
+		simjson_str(out, "hash", text);
+		simjson_close(out, '}');
+	}
+}
+
+/* Every content there ever was: nothing may be lost. */
+static void history(struct call *c)
+{
+	unsigned drive = drive_param(c);
+	struct simjson *out = &c->reply->body;
+
+	simjson_open(out, NULL, '{');
+	simjson_open(out, "contents", '[');
+	for (uint32_t n = 1; n < c->s->tree.item_n; n++) {
+		const struct simtree_item *it = simtree_get(&c->s->tree, n);
+
+		if (it->drive == drive && !(it->flags & SIMTREE_FOLDER))
+			history_item(c, n);
+	}
+	simjson_text(out, "]}");
+}
+
+/* Of "path", or of "id", which may be deleted. */
+static uint32_t file_param(struct call *c)
+{
+	auto_free char *path = simhttp_param(c->req, "path");
+	auto_free char *id = simhttp_param(c->req, "id");
+	unsigned drive = drive_param(c);
+	struct sim *s = c->s;
+	uint32_t item;
+	bool is_root;
+
+	if (!id)
+		return simtree_find(&s->tree, s->tree.root[drive], path ? path : "");
+	if (!simid_find(sim_flavour(s, drive), drive, id, &item, &is_root) || is_root ||
+	    item >= s->tree.item_n)
+		return SIMTREE_NONE;
+	return item;
+}
+
 /* The bytes themselves, to compare with what the client read. */
 static void content(struct call *c)
 {
-	auto_free char *path = simhttp_param(c->req, "path");
 	auto_free char *version = simhttp_param(c->req, "version");
-	uint32_t item =
-		simtree_find(&c->s->tree, c->s->tree.root[drive_param(c)], path ? path : "");
+	uint32_t item = file_param(c);
 	uint32_t n = item ? simtree_get(&c->s->tree, item)->content_n : 0;
 
 	if (version)
@@ -435,6 +494,7 @@ static const struct {
 	{ "POST", "/seed", seed },
 	{ "GET", "/tree", tree },
 	{ "GET", "/content", content },
+	{ "GET", "/history", history },
 	{ "GET", "/counters", counters },
 	{ "POST", "/counters/reset", reset_counters },
 	{ "GET", "/violations", violations },

@@ -226,7 +226,7 @@ void simbytes_read(const struct simbytes_ref *ref, uint64_t offset, void *ret_da
 	}
 }
 
-static void compute(const struct simbytes_ref *ref, char ret[29])
+void simbytes_hash_ref(const struct simbytes_ref *ref, char ret[29])
 {
 	static char chunk[CHUNK_BYTES];
 	struct simhash h = { 0 };
@@ -256,7 +256,7 @@ bool simbytes_hash(struct simbytes *b, uint32_t item, char ret[29])
 		memcpy(ret, e->hash, 29);
 		return true;
 	}
-	compute(&ref, ret);
+	simbytes_hash_ref(&ref, ret);
 	if (ref.size > REMEMBER_BYTES || ref.kind == SIMBYTES_STORED)
 		simbytes_know_hash(b, item, ret);
 	return true;

@@ -55,5 +55,7 @@ bool simbytes_find(struct simbytes *b, uint32_t item, uint32_t version, struct s
 void simbytes_read(const struct simbytes_ref *ref, uint64_t offset, void *ret_data, size_t len);
 /* False when the file is longer than hash_max_bytes. Computed once, then remembered. */
 bool simbytes_hash(struct simbytes *b, uint32_t item, char ret[29]);
+/* Of any version; not remembered. */
+void simbytes_hash_ref(const struct simbytes_ref *ref, char ret[29]);
 /* What the present content's hash is known to be. */
 void simbytes_know_hash(struct simbytes *b, uint32_t item, const char hash[29]);

@@ -5,11 +5,13 @@
 #include <string.h>
 
 enum { RULES_MAX = 1000 };
+/* Instead of a class: every request; every one that changes something. */
+enum { CLASS_ANY = -1, CLASS_WRITE = -2, CLASS_UNKNOWN = -3 };
 
 struct simfault_rule {
 	struct list link;
 	unsigned id;
-	int class; /* -1: every */
+	int class; /* or one of the two below */
 	char *match;
 	uint64_t first, every, nth; /* 0: not asked for */
 	double probability;         /* 1: always */
@@ -105,10 +107,20 @@ static const char *text(struct json_object *obj, const char *key)
 
 static int parse_class(const char *name)
 {
+	if (!name || strcmp(name, "any") == 0)
+		return CLASS_ANY;
+	if (strcmp(name, "write") == 0)
+		return CLASS_WRITE;
 	for (int i = 0; i < SIMCLASS_N; i++)
 		if (strcmp(name, class_names[i]) == 0)
 			return i;
-	return -1;
+	return CLASS_UNKNOWN;
+}
+
+static bool is_write(enum simclass class)
+{
+	return class >= SIMCLASS_MKDIR && class <= SIMCLASS_COMMIT &&
+	       class != SIMCLASS_UPLOAD_STATUS;
 }
 
 /* "stall" is short for {"stall":true}; without "action" the rule itself is the action. */
@@ -140,7 +152,7 @@ static const char *unknown_action(struct json_object *action)
 		"raw_b64",        "raw",      "bytes_per_s",   "class",        "match",
 		"first",          "every",    "nth",           "probability",  "phase",
 		"always",         "seed",     "reset_in",      "drop_in",      "stall_in",
-		"wrong_hash",     "no_hash",
+		"wrong_hash",     "no_hash",  "vanish",
 	};
 
 	json_object_object_foreach(action, key, value)
@@ -164,7 +176,7 @@ const char *simfault_add(struct simfault *f, struct json_object *json, unsigned 
 	struct simfault_rule *rule;
 
 	wrong = !action ? "action is neither a name nor an object" : unknown_action(action);
-	if (!wrong && class && strcmp(class, "any") != 0 && parse_class(class) < 0)
+	if (!wrong && parse_class(class) == CLASS_UNKNOWN)
 		wrong = "unknown class";
 	if (!wrong && phase && strcmp(phase, "before") != 0 && strcmp(phase, "after") != 0 &&
 	    strcmp(phase, "body") != 0)
@@ -177,7 +189,7 @@ const char *simfault_add(struct simfault *f, struct json_object *json, unsigned 
 	}
 	rule = simjson_alloc(sizeof(*rule));
 	rule->id = *ret_id = f->next_id++;
-	rule->class = class ? parse_class(class) : -1;
+	rule->class = parse_class(class);
 	rule->match = match ? simjson_dup(match[0] == '/' ? match + 1 : match) : NULL;
 	rule->first = number(json, "first", 0);
 	rule->every = number(json, "every", 0);
@@ -197,7 +209,8 @@ static bool concerns(const struct simfault_rule *rule, enum simclass class, cons
 {
 	const char *name = strrchr(path, '/');
 
-	if (rule->class >= 0 && rule->class != (int)class)
+	if ((rule->class >= 0 && rule->class != (int)class) ||
+	    (rule->class == CLASS_WRITE && !is_write(class)))
 		return false;
 	return !rule->match || fnmatch(rule->match, path, 0) == 0 || strcmp(rule->match, id) == 0 ||
 	       fnmatch(rule->match, name ? name + 1 : path, 0) == 0;
@@ -268,6 +281,11 @@ bool simfault_ignores_range(const struct simfault_rule *rule)
 	return json_object_get_boolean(member(rule->action, "ignore_range"));
 }
 
+bool simfault_vanishes(const struct simfault_rule *rule)
+{
+	return json_object_get_boolean(member(rule->action, "vanish"));
+}
+
 static void error_body(struct json_object *action, struct simreply *reply)
 {
 	const char *code = text(action, "code");
@@ -302,6 +320,8 @@ static void replace_body(struct json_object *action, struct simreply *reply)
 		reply->taker = NULL;
 		reply->content_type = "application/json";
 		error_body(action, reply);
+		if (reply->status == 204 || reply->status == 304)
+			simjson_clear(&reply->body);
 	}
 	if (plain) {
 		simjson_clear(&reply->body);
@@ -447,7 +467,10 @@ void simfault_list(const struct simfault *f, struct simjson *out)
 
 		simjson_open(out, NULL, '{');
 		simjson_int(out, "id", rule->id);
-		simjson_str(out, "class", rule->class < 0 ? "any" : class_names[rule->class]);
+		simjson_str(out, "class",
+			    rule->class == CLASS_WRITE ? "write"
+			    : rule->class < 0          ? "any"
+						       : class_names[rule->class]);
 		simjson_str(out, "match", rule->match);
 		simjson_int(out, "seen", (int64_t)rule->seen_n);
 		simjson_int(out, "struck", (int64_t)rule->struck_n);

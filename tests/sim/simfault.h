@@ -23,9 +23,9 @@ enum simclass {
 	SIMCLASS_SOCKETIO,    /* GET {drive}/root/subscriptions/socketIo */
 	SIMCLASS_CONTENT,     /* the pre-authenticated URL */
 	SIMCLASS_WEBSOCKET,   /* the upgrade */
-	SIMCLASS_MKDIR,
-	SIMCLASS_PUT,     /* PUT {item}/content */
-	SIMCLASS_SESSION, /* createUploadSession */
+	SIMCLASS_MKDIR,       /* from here to COMMIT: those that write, but for UPLOAD_STATUS */
+	SIMCLASS_PUT,         /* PUT {item}/content */
+	SIMCLASS_SESSION,     /* createUploadSession */
 	SIMCLASS_PATCH,
 	SIMCLASS_DELETE,
 	SIMCLASS_PERMANENT_DELETE,
@@ -66,6 +66,8 @@ struct simfault_rule *simfault_match(struct simfault *f, enum simclass class, co
 enum simfault_phase simfault_phase(const struct simfault_rule *rule);
 /* True: the content reply is to ignore the Range header. */
 bool simfault_ignores_range(const struct simfault_rule *rule);
+/* True: the upload session is to be gone before the request is processed. */
+bool simfault_vanishes(const struct simfault_rule *rule);
 /* Damages the reply, which is made already unless the rule acts before. */
 void simfault_apply(const struct simfault_rule *rule, struct simreply *reply);
 void simfault_list(const struct simfault *f, struct simjson *out);

@@ -71,6 +71,13 @@ static void log_remove(struct simtree *t, uint32_t n)
 		t->log_last[d] = it->log_prev;
 }
 
+/* What is below a folder changed: another cTag, and nothing that the log would tell. */
+static void stir(struct simtree *t, uint32_t folder)
+{
+	for (; folder; folder = t->items[folder].parent)
+		t->items[folder].content_n++;
+}
+
 static void changed(struct simtree *t, uint32_t n)
 {
 	struct simtree_item *it = &t->items[n];
@@ -79,6 +86,7 @@ static void changed(struct simtree *t, uint32_t n)
 	log_append(t, n);
 	it->change_n++;
 	it->modified_ms = simtree_now_ms();
+	stir(t, it->parent);
 	if (t->on_change)
 		t->on_change(t->on_change_arg, it->drive);
 }
@@ -347,6 +355,7 @@ int simtree_add(struct simtree *t, uint32_t folder, const char *name, size_t len
 	set_name(t, n, name, len);
 	link_child(t, n, folder);
 	log_append(t, n);
+	stir(t, folder);
 	if (!(flags & SIMTREE_FOLDER))
 		t->file_n[t->items[n].drive]++;
 	if (t->on_change)
@@ -366,6 +375,7 @@ int simtree_move(struct simtree *t, uint32_t n, uint32_t folder, const char *nam
 		return -EEXIST;
 	if (t->name_bytes > NAMES_MAX_BYTES - len)
 		return -ENOSPC;
+	stir(t, t->items[n].parent);
 	unlink_child(t, n);
 	set_name(t, n, name, len);
 	link_child(t, n, folder);

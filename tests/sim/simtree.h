@@ -37,7 +37,8 @@ struct simtree_item {
 	uint64_t size; /* bytes; a folder's is computed by nobody and stays 0 */
 	uint64_t seq;
 	uint32_t log_prev, log_next;
-	uint32_t content_n, change_n; /* numbers in cTag and eTag */
+	/* Numbers in cTag and eTag; a folder's content is all that is below it. */
+	uint32_t content_n, change_n;
 	uint32_t child_n;
 	uint32_t kind;                             /* enum simbytes_kind of the current content */
 	int64_t mtime_ms, created_ms, modified_ms; /* wall clock; mtime is the client's view */

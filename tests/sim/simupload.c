@@ -403,6 +403,8 @@ void simupload_answer(struct sim *s, struct simreq *req, struct simreply *reply)
 		return;
 	}
 	rule = simfault_match(&s->faults, class, path, "");
+	if (rule && simfault_vanishes(rule) && find(s, req->target))
+		abandon(s, find(s, req->target));
 	if (!rule || simfault_phase(rule) != SIMFAULT_BEFORE)
 		process(s, req, reply, class);
 	if (rule)

@@ -422,6 +422,65 @@ static void test_refused(void **state)
 	simtalk_stop(&t);
 }
 
+/* A folder's cTag, which personal drives show, tells of changes below it; its eTag does not. */
+static void test_folder_tags(void **state)
+{
+	static const struct simtalk_step steps[] = {
+		{ "a", "POST", CHILDREN, .body = FOLDER("a", "fail"), .status = 201,
+		  .save = "a=id;etag=eTag;ctag=cTag" },
+		{ "b", "POST", "/me/drive/root:/a:/children", .body = FOLDER("b", "fail"),
+		  .status = 201 },
+		{ "made", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "eTag={etag};cTag~{ctag}", .save = "ctag=cTag" },
+		{ "f", "PUT", "/me/drive/root:/a/b/f:/content", .body = "f", .status = 201,
+		  .save = "f=id" },
+		{ "made deeper", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "eTag={etag};cTag~{ctag}", .save = "ctag=cTag" },
+		{ "move out", "PATCH", "/me/drive/items/{f}",
+		  .body = "{\"parentReference\":{\"path\":\"/drive/root:\"}}", .status = 200 },
+		{ "moved", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "eTag={etag};cTag~{ctag}", .save = "ctag=cTag" },
+		{ "elsewhere", "PATCH", "/me/drive/items/{f}", .body = "{\"name\":\"g\"}",
+		  .status = 200 },
+		{ "untouched", "GET", "/me/drive/items/{a}", .status = 200, .want = "cTag={ctag}" },
+		{ "delete below", "DELETE", "/me/drive/root:/a/b", .status = 204 },
+		{ "deleted", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "eTag={etag};cTag~{ctag}" },
+	};
+	struct simtalk t;
+
+	simtalk_start(&t, "personal-new");
+	RUN(&t, steps);
+	simtalk_stop(&t);
+}
+
+/* What was ever stored can be found, for tests that nothing is lost. */
+static void test_history(void **state)
+{
+	static const struct simtalk_step steps[] = {
+		{ "one", "PUT", "/me/drive/root:/a:/content", .body = "hello", .status = 201,
+		  .save = "a=id" },
+		{ "two", "PUT", "/me/drive/root:/a:/content", .body = "abc", .status = 200 },
+		{ "other", "PUT", "/me/drive/root:/b:/content", .body = "a", .status = 201,
+		  .save = "b=id" },
+		{ "over it", "PATCH", "/me/drive/items/{b}", .status = 200,
+		  .body = "{\"name\":\"a\",\"@microsoft.graph.conflictBehavior\":\"replace\"}" },
+		{ "all", "GET", "admin/history", .status = 200,
+		  .want = "contents#=3;contents/0/id={a};contents/0/current=false;"
+			  "contents/0/hash=aCgDG9jwBgAAAAAABQAAAAAAAAA=;contents/0/deleted=true;"
+			  "contents/1/version=2;contents/1/current=true;"
+			  "contents/1/hash=YRDDGAAAAAAAAAAAAwAAAAAAAAA=;contents/2/id={b};"
+			  "contents/2/deleted=false;contents/2/hash=YQAAAAAAAAAAAAAAAQAAAAAAAAA=" },
+		{ "bytes", "GET", "admin/content?id={a}&version=1", .status = 200,
+		  .want = "body=hello" },
+	};
+	struct simtalk t;
+
+	simtalk_start(&t, "business");
+	RUN(&t, steps);
+	simtalk_stop(&t);
+}
+
 static void test_copy(void **state)
 {
 	static const struct simtalk_step steps[] = {
@@ -658,7 +717,8 @@ int main(void)
 		cmocka_unit_test(test_names),   cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_patch),   cmocka_unit_test(test_delete),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_copy),
-		cmocka_unit_test(test_batch),   cmocka_unit_test(test_told),
+		cmocka_unit_test(test_batch),   cmocka_unit_test(test_folder_tags),
+		cmocka_unit_test(test_history), cmocka_unit_test(test_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
