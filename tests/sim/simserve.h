@@ -10,6 +10,8 @@
 
 #include <libwebsockets.h>
 
+enum { SIMSERVE_CHUNK_BYTES = 256 << 10 }; /* read or sent at a time */
+
 enum simserve_outage { SIMSERVE_UP, SIMSERVE_REFUSE, SIMSERVE_BLACKHOLE };
 
 /* Who has the bytes of a connection after an upgrade. */
