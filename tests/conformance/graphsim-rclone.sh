@@ -120,6 +120,29 @@ writes() {
 	"${w[@]}" lsf sim: | grep -qx new/ && fail "the folder is still there"
 }
 
+fault() {
+	curl -sf "$admin/faults" -d "$1" >/dev/null || fail "no fault"
+}
+
+# A client of the real service gets over what the simulated one does wrong on demand: errors, answers
+# that are lost after the write took effect, connections that break amid a fragment.
+faults() {
+	local w=(rclone --config "$dir/rclone.conf" --retries 5 --low-level-retries 4
+		--onedrive-chunk-size 640k --transfers 2)
+
+	make_source
+	curl -sf -X POST "$admin/counters/reset" >/dev/null
+	fault '{"class":"fragment","every":7,"action":"reset"}'
+	fault '{"class":"fragment","every":5,"action":{"reset_in":200000}}'
+	fault '{"class":"session","every":3,"action":{"status":503,"retry_after":"0"}}'
+	fault '{"class":"mkdir","first":1,"phase":"before","action":{"status":500}}'
+	"${w[@]}" copy --create-empty-src-dirs "$dir/new" sim:faults 2>"$dir/log" ||
+		fail "the upload through faults failed: $(tail -3 "$dir/log")"
+	curl -sf "$admin/faults" | grep -q '"struck":0' && fail "a fault did not strike"
+	curl -sf -X DELETE "$admin/faults" >/dev/null
+	same faults new "after faults"
+}
+
 inside() {
 	local files
 
@@ -147,6 +170,8 @@ inside() {
 	echo changed >>"$dir/copy/README.txt"
 	"${rclone[@]}" check sim: "$dir/copy" 2>/dev/null && fail "a changed copy was not noticed"
 	writes
+	rm -rf "$dir/new"
+	faults
 	kill "$sim"
 	wait "$sim" || fail "graphsim did not end well"
 }
