@@ -4,6 +4,7 @@
  */
 #include "sim.h"
 #include "simcopy.h"
+#include "simlag.h"
 #include "simlater.h"
 #include "simlogin.h"
 #include "simseed.h"
@@ -152,6 +153,7 @@ static void init_sim(struct sim *s)
 static void fini_sim(struct sim *s)
 {
 	simlater_fini(s);
+	simlag_fini(s);
 	simserve_fini(&s->serve);
 	simupload_free(s->uploads);
 	simcopy_free(s->copies);

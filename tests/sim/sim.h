@@ -29,6 +29,7 @@ struct sim_delta_knobs {
 /* How writing behaves; see README.md, "POST /admin/writing". */
 struct sim_write_knobs {
 	uint64_t lag_id_ms, lag_path_ms; /* a new item is not found by its id, its path */
+	uint64_t lag_content_ms;         /* a replaced file is still the one before */
 	uint64_t etag_bump_ms;           /* so long after an upload the eTag changes; 0: never */
 	uint64_t copy_ms;
 	uint64_t session_lifetime_ms;
@@ -42,11 +43,12 @@ struct sim_write_knobs {
 	unsigned monitor_status;     /* of a copy that is done */
 };
 
-/* An item that the API's callers made or moved lately. */
+/* An item that the API's callers made, moved or wrote lately. */
 struct sim_fresh {
 	uint32_t item;
 	bool is_new;
 	uint64_t at_ns;
+	char *old; /* its JSON before it was written, or NULL; heap */
 };
 
 struct sim {

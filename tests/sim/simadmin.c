@@ -397,6 +397,7 @@ static void writing(struct call *c)
 
 	number_knob(c, "lag_id_ms", &w->lag_id_ms);
 	number_knob(c, "lag_path_ms", &w->lag_path_ms);
+	number_knob(c, "lag_content_ms", &w->lag_content_ms);
 	number_knob(c, "etag_bump_ms", &w->etag_bump_ms);
 	number_knob(c, "copy_ms", &w->copy_ms);
 	number_knob(c, "session_lifetime_ms", &w->session_lifetime_ms);

@@ -131,8 +131,13 @@ static void answer_drive(struct sim *s, struct simreply *reply, unsigned drive)
 
 static void answer_item(struct sim *s, struct simreq *req, struct simreply *reply, uint32_t item)
 {
-	const char *known = simhttp_head(req, "If-None-Match");
+	const char *known = simhttp_head(req, "If-None-Match"), *old = simlag_old(s, item);
 	char etag[80];
+
+	if (old) {
+		simjson_text(&reply->body, old);
+		return;
+	}
 
 	simitem_etag(s, item, etag);
 	if (known && strcmp(known, etag) == 0) {

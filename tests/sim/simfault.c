@@ -152,7 +152,7 @@ static const char *unknown_action(struct json_object *action)
 		"raw_b64",        "raw",      "bytes_per_s",   "class",        "match",
 		"first",          "every",    "nth",           "probability",  "phase",
 		"always",         "seed",     "reset_in",      "drop_in",      "stall_in",
-		"wrong_hash",     "no_hash",  "vanish",
+		"wrong_hash",     "no_hash",  "vanish",        "as_status",
 	};
 
 	json_object_object_foreach(action, key, value)
@@ -323,6 +323,7 @@ static void replace_body(struct json_object *action, struct simreply *reply)
 		if (reply->status == 204 || reply->status == 304)
 			simjson_clear(&reply->body);
 	}
+	reply->status = (int)number(action, "as_status", (uint64_t)reply->status);
 	if (plain) {
 		simjson_clear(&reply->body);
 		simjson_text(&reply->body, plain);

@@ -185,10 +185,12 @@ bool simstore_put(struct sim *s, const struct simreq *req, struct simreply *repl
 	if (what->hash && is_rewritten(s, what->drive, what->name))
 		content.size = rewrite(s, what, &hash);
 	is_new = item == SIMTREE_NONE;
-	if (is_new)
+	if (is_new) {
 		item = add(s, req, reply, what, &content);
-	else
+	} else {
+		simlag_note_content(s, item);
 		simchange_write_file(s, item, &content, &what->times);
+	}
 	if (!item)
 		return false;
 	if (what->hash && content.size <= s->bytes.hash_max_bytes) {

@@ -227,6 +227,8 @@ static void test_told(void **state)
 		  .save = "f=id" },
 		{ "fast copies", "POST", "admin/writing", .body = "{\"copy_ms\":0}",
 		  .status = 200 },
+		{ "session", "POST", "/me/drive/root:/u:/createUploadSession", .body = "{}",
+		  .status = 200, .save = "u=uploadUrl" },
 		{ "delta", "GET", "/me/drive/root/delta?token=latest", .status = 200,
 		  .save = "delta=@odata.deltaLink" },
 	};
@@ -240,6 +242,8 @@ static void test_told(void **state)
 		  .body = "{\"fileSystemInfo\":{\"lastModifiedDateTime\":\"2021-02-03T04:05:06Z\"}"
 			  "}",
 		  .status = 200 },
+		{ "fragment", "PUT", "{u}", "Content-Range: bytes 0-9/10", .bytes_n = 10,
+		  .status = 201 },
 		{ "copy", "POST", "/me/drive/items/{f}/copy", .body = "{\"name\":\"copy\"}",
 		  .status = 202 },
 		{ "delete", "DELETE", "/me/drive/items/{f}", .status = 204 },

@@ -295,6 +295,18 @@ static void test_after(void **state)
 	};
 	static const struct simtalk_step appears = { "by path", "GET", "/me/drive/root:/a",
 						     .status = 200, .want = "id={a}" };
+	static const struct simtalk_step content[] = {
+		WRITING("{\"lag_path_ms\":0,\"lag_content_ms\":300}"),
+		{ "once", "PUT", "/me/drive/items/{a}/content", .body = "one", .status = 200,
+		  .want = "size=3" },
+		{ "twice", "PUT", "/me/drive/items/{a}/content", .body = "four", .status = 200,
+		  .want = "size=4", .save = "etag=eTag" },
+		{ "the one before", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "size=1;eTag~{etag}" },
+		WRITING("{\"lag_content_ms\":0}"),
+		{ "the new one", "GET", "/me/drive/items/{a}", .status = 200,
+		  .want = "size=4;eTag={etag}" },
+	};
 	static const struct simtalk_step office[] = {
 		WRITING("{\"lag_path_ms\":0,\"rewrite_office\":true,\"etag_bump_ms\":50}"),
 		{ "document", "PUT", "/me/drive/root:/a.docx:/content", .body = "hello",
@@ -322,6 +334,7 @@ static void test_after(void **state)
 	simtalk_start(&t, "business");
 	RUN(&t, lag);
 	simtalk_until(&t, &appears);
+	RUN(&t, content);
 	RUN(&t, office);
 	simtalk_until(&t, &bumped);
 	simtalk_stop(&t);
@@ -406,6 +419,9 @@ static void test_faults(void **state)
 		{ "no content", "PATCH", "/me/drive/root:/i", .body = "{\"name\":\"h\"}",
 		  .status = 204, .want = "body=" },
 		{ "but a name", "GET", "/me/drive/root:/h", .status = 200 },
+		FAULT("{\"class\":\"patch\",\"first\":1,\"action\":{\"as_status\":202}}"),
+		{ "another status", "PATCH", "/me/drive/root:/h", .body = "{}", .status = 202,
+		  .want = "name=h" },
 		FAULT("{\"class\":\"session\",\"first\":1,\"action\":{\"status\":429,"
 		      "\"retry_after\":\"3\"}}"),
 		{ "throttled", "POST", SESSION, .body = "{}", .status = 429,
