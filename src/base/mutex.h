@@ -30,6 +30,7 @@ enum mutex_rank {
 	MUTEX_RANK_CONTENT,  /* sync/content: open versions */
 	MUTEX_RANK_DRIVE,    /* sync/drive: the quota */
 	MUTEX_RANK_FETCH,    /* sync/fetch: blocks in flight and their waiters */
+	MUTEX_RANK_DRAFT,    /* store/draft: drafts in memory */
 	MUTEX_RANK_CACHE,    /* store/cache: open content files */
 	MUTEX_RANK_CACHE_DB, /* store/cache_db: who writes */
 	MUTEX_RANK_DBPOOL,   /* store/dbpool: connections that read */
