@@ -27,7 +27,8 @@ struct message {
 struct ws {
 	struct loop *loop;
 	struct lws_context *context;
-	struct lws_vhost *vhost;
+	struct lws_vhost *vhost; /* NULL until the first connection */
+	char *ca_file;
 	void *foreign_loops[1];
 	struct list connections; /* all that the library may still speak of */
 	unsigned unanswered_n;   /* attempts: each takes the host's next address */
@@ -230,9 +231,28 @@ static void log_line(int level, const char *line)
 	(void)line;
 }
 
+static void describe(struct ws *ws, struct lws_context_creation_info *ret)
+{
+	*ret = (struct lws_context_creation_info){
+		.port = CONTEXT_PORT_NO_LISTEN,
+		.protocols = protocols,
+		.foreign_loops = ws->foreign_loops,
+		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+		.max_http_header_data = HEADER_DATA_MAX,
+		.pt_serv_buf_size = HEADER_DATA_MAX,
+		.alpn = "http/1.1",
+		.client_ssl_ca_filepath = ws->ca_file,
+		.connect_timeout_secs = CONNECT_S,
+		.timeout_secs = CONNECT_S,
+		.pcontext = &ws->context,
+		.uid = -1,
+		.gid = -1,
+	};
+}
+
 int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 {
-	struct lws_context_creation_info info = { 0 };
+	struct lws_context_creation_info info;
 	struct ws *ws = calloc(1, sizeof(*ws));
 
 	if (!ws)
@@ -241,28 +261,18 @@ int ws_new(struct loop *loop, const char *ca_file, struct ws **ret)
 	ws->loop = loop;
 	list_init(&ws->connections);
 	ws->foreign_loops[0] = loop_uv(loop);
-	info.port = CONTEXT_PORT_NO_LISTEN;
-	info.protocols = protocols;
-	info.foreign_loops = ws->foreign_loops;
+	ws->ca_file = ca_file ? strdup(ca_file) : NULL;
+	if (ca_file && !ws->ca_file) {
+		ws_free(ws);
+		return -ENOMEM;
+	}
+	describe(ws, &info);
 	/* Its OpenSSL set-up is global: done again by another context (4.1), it would forget what
 	 * belongs to the vhosts of the first, which then leak. */
-	info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
 	if (!atomic_flag_test_and_set(&is_tls_ready))
 		info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-	info.max_http_header_data = HEADER_DATA_MAX;
-	info.pt_serv_buf_size = HEADER_DATA_MAX;
-	info.alpn = "http/1.1";
-	info.client_ssl_ca_filepath = ca_file;
-	info.connect_timeout_secs = CONNECT_S;
-	info.timeout_secs = CONNECT_S;
-	info.pcontext = &ws->context;
-	info.uid = -1;
-	info.gid = -1;
 	ws->context = lws_create_context(&info);
-	info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-	if (ws->context)
-		ws->vhost = lws_create_vhost(ws->context, &info);
-	if (!ws->vhost) {
+	if (!ws->context) {
 		log_error("libwebsockets cannot start; is its libuv plug-in installed?");
 		ws_free(ws);
 		return -EIO;
@@ -285,6 +295,7 @@ void ws_free(struct ws *ws)
 	/* Of an attempt that was under way it says nothing more. */
 	while (!list_empty(&ws->connections))
 		free_connection(container_of(ws->connections.next, struct ws_connection, node));
+	free(ws->ca_file);
 	free(ws);
 }
 
@@ -295,9 +306,26 @@ static void on_failed(void *arg)
 	on_gone(c, c->reason);
 }
 
+/* Not before it is needed: reading all the system's CAs takes tens of milliseconds, for which the
+ * mount of a known drive does not wait. */
+static bool make_vhost(struct ws *ws)
+{
+	struct lws_context_creation_info info;
+
+	if (ws->vhost)
+		return true;
+	describe(ws, &info);
+	info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+	ws->vhost = lws_create_vhost(ws->context, &info);
+	if (!ws->vhost)
+		log_error("libwebsockets cannot make itself ready for TLS");
+	return ws->vhost != NULL;
+}
+
 /* Nothing is called back from inside: a failure is posted. */
 static void dial(struct ws_connection *c, const char *address)
 {
+	bool is_ready = make_vhost(c->owner);
 	struct lws_client_connect_info info = {
 		.context = c->owner->context,
 		.vhost = c->owner->vhost,
@@ -313,7 +341,7 @@ static void dial(struct ws_connection *c, const char *address)
 	};
 
 	c->is_connecting = true;
-	if (!lws_client_connect_via_info(&info)) {
+	if (!is_ready || !lws_client_connect_via_info(&info)) {
 		c->wsi = NULL;
 		if (!c->reason[0])
 			snprintf(c->reason, sizeof(c->reason), "cannot connect");
