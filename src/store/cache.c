@@ -127,10 +127,12 @@ static int recount(struct cache *cache, struct cache_db *db)
 
 	do {
 		n = 0;
-		r = cache_db_begin(db);
-		if (r < 0)
-			return r;
+		/* Nobody else writes yet. */
 		r = cache_db_list_dirty(db, rows, RECOUNT_ROWS, &n);
+		if (r == 0 && n > 0)
+			r = cache_db_begin(db);
+		if (r < 0 || n == 0)
+			return r;
 		for (size_t i = 0; r == 0 && i < n; i++) {
 			rows[i].is_dirty = false;
 			rows[i].bytes = cache_disk_count(cache->dir_fd, rows[i].cid);
@@ -142,20 +144,27 @@ static int recount(struct cache *cache, struct cache_db *db)
 			r = cache_db_remove(db, rows[i].cid);
 		}
 		r = cache_db_end(db, r);
-	} while (r == 0 && n > 0);
+	} while (r == 0);
 	return r;
+}
+
+static int before_write(void *arg)
+{
+	return cache_disk_mark(arg);
 }
 
 static int open_db(struct cache *cache, struct cache_db **ret)
 {
 	struct cache_db *db = NULL;
-	int r = cache_db_open(cache->dir_fd, &db);
+	int r = cache_db_open(cache->dir_fd, before_write, &cache->use, &db);
 
 	if (r == -EUCLEAN || r == -EPROTO || r == -ELOOP) {
 		log_warn("the index of cached contents cannot be used: all are thrown away");
 		r = cache_disk_discard(cache->dir_fd);
 		if (r == 0)
-			r = cache_db_open(cache->dir_fd, &db);
+			r = cache_disk_mark(&cache->use);
+		if (r == 0)
+			r = cache_db_open(cache->dir_fd, before_write, &cache->use, &db);
 	}
 	if (r == 0)
 		r = recount(cache, db);
@@ -171,7 +180,7 @@ static int begin(struct cache *cache)
 {
 	struct cache_db_total total = { 0 };
 	struct cache_db *db = NULL;
-	int r = cache_disk_begin(cache->dir_fd, cache->epoch);
+	int r = cache_disk_begin(cache->dir_fd, cache->epoch, &cache->use);
 
 	if (r < 0)
 		return r;
@@ -182,7 +191,7 @@ static int begin(struct cache *cache)
 		if (r == -EUCLEAN)
 			cache_disk_distrust(cache->dir_fd);
 		cache_db_close(db);
-		cache_disk_end(cache->dir_fd);
+		cache_disk_end(&cache->use, CACHE_END_MS);
 		return r;
 	}
 	atomic_store(&cache->db, db);
@@ -268,7 +277,7 @@ int cache_new(int dir_fd, const char *epoch, uint64_t budget_bytes, struct cache
 	if (r < 0) {
 		cache_db_close(cache->db);
 		if (cache->db)
-			cache_disk_end(dir_fd);
+			cache_disk_end(&cache->use, CACHE_END_MS);
 		free_cache(cache);
 		return r;
 	}
@@ -294,7 +303,7 @@ void cache_free(struct cache *cache)
 	cache_keep_stop(cache);
 	if (atomic_load(&cache->db)) {
 		cache_db_close(cache->db);
-		cache_disk_end(cache->dir_fd);
+		cache_disk_end(&cache->use, CACHE_END_MS);
 	}
 	free_cache(cache);
 }

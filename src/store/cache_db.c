@@ -19,7 +19,7 @@ enum { IDLE_PAGES_MAX = 4096, SHRINK_PAGES = 1024 };
 /* Bits that tell which contents may have a row: 256 KiB, good for a million of them and more. */
 enum { SEEN_BITS = 1 << 21, LEARN_ROWS = 4096 };
 
-static const char index_file[] = "index";
+static const char index_file[] = "index", wal_file[] = "index-wal";
 
 /* Triggers keep the sums: whatever changes rows cannot forget them. The bytes stand apart from what
  * is known of them, which would otherwise be as slow to change as they are long. */
@@ -90,6 +90,8 @@ struct cache_db {
 	/* Whoever made is_writing true. */
 	sqlite3 *db;
 	sqlite3_stmt *w[W_N];
+	int (*before_write)(void *arg); /* NULL once it was 0 */
+	void *before_arg;
 
 	struct mutex lock; /* MUTEX_RANK_CACHE_DB; guards what follows */
 	pthread_cond_t is_free;
@@ -120,7 +122,7 @@ static int set_auto_vacuum(sqlite3 *db)
 	return db_exec(db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM");
 }
 
-int cache_db_open(int dir_fd, struct cache_db **ret)
+int cache_db_open(int dir_fd, int (*before_write)(void *arg), void *arg, struct cache_db **ret)
 {
 	struct cache_db *db = calloc(1, sizeof(*db));
 	int r = 0;
@@ -129,6 +131,8 @@ int cache_db_open(int dir_fd, struct cache_db **ret)
 		return -ENOMEM;
 	mutex_init(&db->lock, MUTEX_RANK_CACHE_DB);
 	mutex_cond_init(&db->is_free);
+	db->before_write = before_write;
+	db->before_arg = arg;
 	if (asprintf(&db->path, "/proc/self/fd/%d/%s", dir_fd, index_file) < 0) {
 		db->path = NULL;
 		r = -ENOMEM;
@@ -175,9 +179,22 @@ bool cache_db_exists(int dir_fd)
 	return faccessat(dir_fd, index_file, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+int cache_db_sync(int dir_fd, int (*sync)(int fd))
+{
+	static const char *const names[] = { index_file, wal_file };
+
+	for (size_t i = 0; i < array_n(names); i++) {
+		auto_close int fd = openat(dir_fd, names[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (fd < 0 ? errno != ENOENT : sync(fd) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 int cache_db_discard(int dir_fd)
 {
-	static const char *const names[] = { "index-wal", "index-shm", index_file };
+	static const char *const names[] = { wal_file, "index-shm", index_file };
 
 	for (size_t i = 0; i < array_n(names); i++)
 		if (unlinkat(dir_fd, names[i], 0) < 0 && errno != ENOENT)
@@ -326,12 +343,24 @@ static void give_writer(struct cache_db *db)
 	mutex_unlock(&db->lock);
 }
 
+/* The writer's. */
+static int get_ready(struct cache_db *db)
+{
+	int r = db->before_write ? db->before_write(db->before_arg) : 0;
+
+	if (r == 0)
+		db->before_write = NULL;
+	return r;
+}
+
 int cache_db_begin(struct cache_db *db)
 {
 	int r;
 
 	take_writer(db);
-	r = db_run(db->w[W_BEGIN]);
+	r = get_ready(db);
+	if (r == 0)
+		r = db_run(db->w[W_BEGIN]);
 	if (r < 0)
 		give_writer(db);
 	return r;
@@ -466,6 +495,8 @@ bool cache_db_shrink(struct cache_db *db)
 		idle_n = sqlite3_column_int64(db->w[W_IDLE], 0);
 		(void)sqlite3_reset(db->w[W_IDLE]);
 	}
+	if (r > 0 && idle_n > IDLE_PAGES_MAX && get_ready(db) < 0)
+		r = -EIO;
 	/* It gives a row for each page. */
 	while (r > 0 && idle_n > IDLE_PAGES_MAX)
 		if ((r = db_step(db->w[W_SHRINK])) == 0)

@@ -28,10 +28,14 @@ struct cache_row {
 	bool is_dirty;     /* files that may have more than bytes says: they are being written */
 };
 
-must_check int cache_db_open(int dir_fd, struct cache_db **ret);
+/* before_write: called before the first transaction, and again until it is 0. */
+must_check int cache_db_open(int dir_fd, int (*before_write)(void *arg), void *arg,
+			     struct cache_db **ret);
 /* No call may be on its way. NULL-safe. */
 void cache_db_close(struct cache_db *db);
 bool cache_db_exists(int dir_fd);
+/* Syncs the files of a closed one. */
+must_check int cache_db_sync(int dir_fd, int (*sync)(int fd));
 /* Removes the database that a directory has. */
 must_check int cache_db_discard(int dir_fd);
 

@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -224,9 +227,10 @@ static bool is_usable(int dir_fd, const char *epoch, const char *boot)
 	return false;
 }
 
-int cache_disk_begin(int dir_fd, const char *epoch)
+int cache_disk_begin(int dir_fd, const char *epoch, struct cache_disk_use *ret)
 {
 	char boot[TEXT_MAX] = "";
+	bool is_fresh;
 	int r = 0;
 
 	if (flock(dir_fd, LOCK_EX | LOCK_NB) < 0)
@@ -234,18 +238,47 @@ int cache_disk_begin(int dir_fd, const char *epoch)
 	/* Without the boot's name a killed process cannot be told from a crash. */
 	if (read_boot(boot) < 0)
 		log_warn("the kernel does not tell its boot: cached contents are used once");
-	if (!is_usable(dir_fd, epoch, boot)) {
+	is_fresh = !is_usable(dir_fd, epoch, boot);
+	ret->dir_fd = dir_fd;
+	ret->is_marked = faccessat(dir_fd, running_file, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	/* What a killed process wrote is on no list. */
+	ret->is_unlisted = ret->is_marked;
+	ret->listed_n = 0;
+	ret->sync = fdatasync;
+	if (is_fresh) {
+		ret->is_marked = ret->is_unlisted = false;
 		r = cache_disk_discard(dir_fd);
 		if (r == 0)
 			r = write_text(dir_fd, epoch_file, epoch);
+		if (r == 0)
+			r = cache_disk_mark(ret);
 	}
-	if (r == 0)
-		r = write_text(dir_fd, running_file, boot);
-	if (r == 0 && fsync(dir_fd) < 0)
-		r = -errno;
 	if (r < 0)
 		(void)flock(dir_fd, LOCK_UN);
 	return r;
+}
+
+int cache_disk_mark(struct cache_disk_use *use)
+{
+	char boot[TEXT_MAX] = "";
+	int r;
+
+	if (use->is_marked)
+		return 0;
+	(void)read_boot(boot);
+	r = write_text(use->dir_fd, running_file, boot);
+	if (r == 0 && fsync(use->dir_fd) < 0)
+		r = -errno;
+	use->is_marked = r == 0;
+	return r;
+}
+
+void cache_disk_note(struct cache_disk_use *use, uint64_t cid)
+{
+	if (use->listed_n == CACHE_DISK_LISTED_MAX)
+		use->is_unlisted = true;
+	else
+		use->listed[use->listed_n++] = cid;
 }
 
 void cache_disk_distrust(int dir_fd)
@@ -253,11 +286,148 @@ void cache_disk_distrust(int dir_fd)
 	(void)unlinkat(dir_fd, epoch_file, 0);
 }
 
-void cache_disk_end(int dir_fd)
+/* --- the end, within a time --- */
+
+/* Who decides about the mark: the thread that syncs, or the one that does not wait any longer. */
+enum { SYNCING, UNMARKING, ENDED, GIVEN_UP };
+
+struct ending {
+	struct cache_disk_use use; /* with a descriptor of its own */
+	atomic_int state;
+	atomic_int refs_n;
+	int done_fd; /* closed when it is through */
+};
+
+static int sync_name(const struct cache_disk_use *use, int dir, const char *name)
 {
-	if (syncfs(dir_fd) == 0 && unlinkat(dir_fd, running_file, 0) == 0)
-		(void)fsync(dir_fd);
-	(void)flock(dir_fd, LOCK_UN);
+	auto_close int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return use->sync(fd) < 0 ? -errno : 0;
+}
+
+/* Evicted meanwhile: nothing is to be done. The folder, for the names in it. */
+static int sync_content(const struct cache_disk_use *use, uint64_t cid)
+{
+	auto_close int dir = open_fanout(use->dir_fd, cid, false);
+	char name[NAME_MAX_N];
+	int r;
+
+	if (dir < 0)
+		return dir == -ENOENT ? 0 : dir;
+	format_name(cid, false, name);
+	r = sync_name(use, dir, name);
+	format_name(cid, true, name);
+	if (r == 0)
+		r = sync_name(use, dir, name);
+	if (r == 0)
+		r = sync_name(use, dir, ".");
+	return r;
+}
+
+/* Not the whole file system unless it must be: others may be writing much. */
+static int sync_all(const struct cache_disk_use *use)
+{
+	int r = 0;
+
+	if (use->is_unlisted)
+		return syncfs(use->dir_fd) < 0 ? -errno : 0;
+	for (unsigned i = 0; r == 0 && i < use->listed_n; i++)
+		r = sync_content(use, use->listed[i]);
+	if (r == 0)
+		r = cache_db_sync(use->dir_fd, use->sync);
+	return r < 0 ? r : sync_name(use, use->dir_fd, ".");
+}
+
+static void unref(struct ending *e)
+{
+	if (atomic_fetch_sub(&e->refs_n, 1) == 1)
+		free(e);
+}
+
+static void *end_work(void *arg)
+{
+	struct ending *e = arg;
+	int expected = SYNCING, r = sync_all(&e->use);
+
+	if (r < 0)
+		log_warn("cached contents cannot be synced: %s", strerror(-r));
+	if (r == 0 && atomic_compare_exchange_strong(&e->state, &expected, UNMARKING)) {
+		(void)unlinkat(e->use.dir_fd, running_file, 0);
+		atomic_store(&e->state, ENDED);
+	}
+	/* Whoever was told may want to unmount. */
+	close(e->use.dir_fd);
+	close(e->done_fd);
+	unref(e);
+	return NULL;
+}
+
+/* The thread cannot be ended while the kernel syncs for it. */
+static void wait_for_end(struct ending *e, int done_fd, unsigned wait_ms)
+{
+	struct pollfd p = { .fd = done_fd };
+	uint64_t end_ms = clock_mono_ms() + wait_ms, now;
+	int expected = SYNCING;
+
+	while ((now = clock_mono_ms()) < end_ms && poll(&p, 1, (int)(end_ms - now)) < 0)
+		continue;
+	if (p.revents)
+		return;
+	if (atomic_compare_exchange_strong(&e->state, &expected, GIVEN_UP))
+		log_warn("the disk takes long: cached contents are lost if the machine stops now");
+	else
+		while (atomic_load(&e->state) == UNMARKING)
+			poll(NULL, 0, 1);
+}
+
+static int begin_end(const struct cache_disk_use *use, struct ending **ret, int *ret_done_fd)
+{
+	struct ending *e = malloc(sizeof(*e));
+	int fds[2] = { -1, -1 }, r = 0;
+	pthread_t thread;
+
+	if (!e)
+		return -ENOMEM;
+	e->use = *use;
+	e->use.dir_fd = fcntl(use->dir_fd, F_DUPFD_CLOEXEC, 0);
+	atomic_init(&e->state, SYNCING);
+	atomic_init(&e->refs_n, 2);
+	if (e->use.dir_fd < 0 || pipe2(fds, O_CLOEXEC) < 0) {
+		r = -errno;
+	} else {
+		e->done_fd = fds[1];
+		r = -pthread_create(&thread, NULL, end_work, e);
+	}
+	if (r == 0) {
+		pthread_detach(thread);
+		*ret = e;
+		*ret_done_fd = fds[0];
+		return 0;
+	}
+	for (int i = 0; i < 2; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (e->use.dir_fd >= 0)
+		close(e->use.dir_fd);
+	free(e);
+	return r;
+}
+
+void cache_disk_end(struct cache_disk_use *use, unsigned wait_ms)
+{
+	struct ending *e;
+	int done_fd = -1, r = use->is_marked ? begin_end(use, &e, &done_fd) : 0;
+
+	if (r < 0)
+		log_warn("cached contents cannot be synced: %s", strerror(-r));
+	if (done_fd >= 0) {
+		wait_for_end(e, done_fd, wait_ms);
+		unref(e);
+		close(done_fd);
+	}
+	(void)flock(use->dir_fd, LOCK_UN);
 }
 
 /* --- contents --- */

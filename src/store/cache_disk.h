@@ -1,6 +1,7 @@
 /*
  * What the cache of contents (cache.h) looks like on disk: private to src/store/cache*.c. No
- * state, no locks; any thread. Nothing here follows a link or leaves the cache's directory.
+ * state but struct cache_disk_use, no locks; any thread. Nothing here follows a link or leaves the
+ * cache's directory.
  */
 #pragma once
 
@@ -18,14 +19,35 @@ struct cache_disk_header {
 };
 #define CACHE_DISK_MAGIC "gfsmap1"
 
+/* Contents whose names are remembered for the end; of more, everything is synced. */
+enum { CACHE_DISK_LISTED_MAX = 4096 };
+
+/* One process' use of the directory. */
+struct cache_disk_use {
+	int dir_fd;
+	bool is_marked;   /* "running" is there; whoever may write (cache_db.h) */
+	bool is_unlisted; /* what is listed is not all that was written; the cache's lock */
+	unsigned listed_n;
+	uint64_t listed[CACHE_DISK_LISTED_MAX];
+	int (*sync)(int fd); /* fdatasync(2), unless a test puts another here */
+};
+
 /*
  * Makes the directory ready: throws everything away unless it is of this epoch and was stopped
- * cleanly, or was only killed since the kernel booted. Then notes that it is in use. -EBUSY when
- * another process uses it.
+ * cleanly, or was only killed since the kernel booted. -EBUSY when another process uses it. Waits
+ * for the disk only if something was thrown away.
  */
-must_check int cache_disk_begin(int dir_fd, const char *epoch);
-/* Everything is on disk before the directory counts as cleanly stopped. */
-void cache_disk_end(int dir_fd);
+must_check int cache_disk_begin(int dir_fd, const char *epoch, struct cache_disk_use *ret);
+/* Before anything is written: notes on disk that the directory is in use. */
+must_check int cache_disk_mark(struct cache_disk_use *use);
+/* The content's files were written. */
+void cache_disk_note(struct cache_disk_use *use, uint64_t cid);
+/*
+ * What was written is on disk before the directory counts as cleanly stopped. Waits for that no
+ * longer than wait_ms: then it stays marked, as after a kill, and a thread is left behind that
+ * waits for the disk and changes nothing any more. The database is closed already.
+ */
+void cache_disk_end(struct cache_disk_use *use, unsigned wait_ms);
 /* Throws everything away, the database too. The time it takes does not grow with the cache: the
  * files are moved aside for cache_disk_sweep(). */
 must_check int cache_disk_discard(int dir_fd);

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "cache.h"
+#include "cache_disk.h"
 #include "list.h"
 #include "mutex.h"
 #include "quickxor.h"
@@ -29,6 +30,8 @@ enum {
 	/* Written contents that wait to be closed; they hold descriptors. */
 	CACHE_CLOSING_MAX = 256,
 	CACHE_RETRY_MS = 30000,
+	/* For the disk, at the end: the next mount waits for it. */
+	CACHE_END_MS = 5000,
 };
 
 /* Bits of have[]. */
@@ -57,6 +60,7 @@ struct cache_touch {
 
 struct cache {
 	int dir_fd; /* borrowed */
+	struct cache_disk_use use;
 	char *epoch;
 	uint64_t budget_bytes;
 	/* NULL: the directory could not be used so far, or its index is damaged. */

@@ -235,10 +235,13 @@ static int settle_file(struct cache *cache, struct cache_db *db, struct cache_fi
 static void end_file(struct cache *cache, struct cache_file *file, bool is_settled)
 {
 	struct cache_entry *e = file->entry;
-	bool had_row = e->has_row;
+	bool had_row = e->has_row, is_file = !cache_is_small(file);
+	uint64_t cid = file->cid;
 
 	cache_free_file(file);
 	mutex_lock(&cache->lock);
+	if (is_file)
+		cache_disk_note(&cache->use, cid);
 	if (is_settled) {
 		e->row_bytes = e->bytes;
 		e->has_row = e->bytes > 0;

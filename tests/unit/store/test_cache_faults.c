@@ -381,6 +381,147 @@ static void test_a_read_only_disk_is_used_once_it_is_not(void **state)
 	umount_disk(p);
 }
 
+/* --- the end --- */
+
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool is_stuck, fails;
+	unsigned waiting_n;
+	ino_t synced[64];
+	size_t synced_n;
+} disk = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+
+/* In place of fdatasync(2). */
+static int slow_sync(int fd)
+{
+	struct stat st;
+	int r;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	pthread_mutex_lock(&disk.lock);
+	disk.waiting_n++;
+	while (disk.is_stuck)
+		pthread_cond_wait(&disk.changed, &disk.lock);
+	disk.waiting_n--;
+	if (disk.synced_n < array_n(disk.synced))
+		disk.synced[disk.synced_n++] = st.st_ino;
+	r = disk.fails ? -1 : 0;
+	pthread_mutex_unlock(&disk.lock);
+	errno = EIO;
+	return r;
+}
+
+static void set_disk(bool is_stuck, bool fails)
+{
+	pthread_mutex_lock(&disk.lock);
+	disk.is_stuck = is_stuck;
+	disk.fails = fails;
+	disk.synced_n = 0;
+	pthread_cond_broadcast(&disk.changed);
+	pthread_mutex_unlock(&disk.lock);
+}
+
+static bool was_synced(struct cachebox *p, const char *name)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(p->fd, name, &st, 0), 0);
+	for (size_t i = 0; i < disk.synced_n; i++)
+		if (disk.synced[i] == st.st_ino)
+			return true;
+	return false;
+}
+
+static bool is_alone(void *arg)
+{
+	struct stat st;
+
+	return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
+}
+
+static void test_only_what_is_written_marks_the_directory(void **state)
+{
+	struct cachebox *p = *state;
+	struct cache *cache = cachebox_open(p, "e", GIB);
+
+	cachebox_put(cache, 1, BLOCK);
+	cachebox_put(cache, 2, SMALL);
+	cache_free(cache);
+	assert_false(exists(p, "running"));
+	cache = cachebox_open(p, "e", GIB);
+	assert_true(cachebox_has(cache, 1, BLOCK));
+	assert_true(cachebox_has(cache, 2, SMALL));
+	assert_false(exists(p, "running"));
+	cachebox_put(cache, 3, SMALL);
+	wait_until(is_learnt, cache);
+	assert_true(cachebox_has(cache, 3, SMALL));
+	assert_true(exists(p, "running"));
+	cache_free(cache);
+	assert_false(exists(p, "running"));
+}
+
+static void test_what_was_written_is_synced_at_the_end(void **state)
+{
+	static const char *const names[] = { "01/0000000000000001", "01/0000000000000001.map", "01",
+					     "index", "." };
+	struct cachebox *p = *state;
+	struct cache *cache = cachebox_open(p, "e", GIB);
+
+	cachebox_put(cache, 2, BLOCK);
+	cache_free(cache);
+	for (int fails = 1; fails >= 0; fails--) {
+		set_disk(false, fails);
+		cache = cachebox_open(p, "e", GIB);
+		cachebox_put(cache, fails ? 3 : 1, BLOCK);
+		cache->use.sync = slow_sync;
+		cache->use.is_unlisted = false; /* of the round that failed */
+		cache_free(cache);
+		assert_int_equal(exists(p, "running"), fails);
+	}
+	for (size_t i = 0; i < array_n(names); i++)
+		assert_true(was_synced(p, names[i]));
+	assert_false(was_synced(p, "02/0000000000000002"));
+}
+
+static void test_the_end_does_not_wait_for_a_slow_disk(void **state)
+{
+	struct cachebox *p = *state;
+	struct cache *cache = cachebox_open(p, "e", GIB);
+	struct cache_disk_use use, next;
+
+	cache_free(cache);
+	set_disk(true, false);
+	assert_int_equal(cache_disk_begin(p->fd, "e", &use), 0);
+	assert_int_equal(cache_disk_mark(&use), 0);
+	use.sync = slow_sync;
+	cache_disk_end(&use, 10);
+	assert_true(exists(p, "running"));
+	/* The next use begins as after a kill, and keeps its mark when the disk comes round. */
+	assert_int_equal(cache_disk_begin(p->fd, "e", &next), 0);
+	assert_true(next.is_unlisted);
+	set_disk(false, false);
+	wait_until(is_alone, NULL);
+	assert_true(exists(p, "running"));
+	cache_disk_end(&next, 60000);
+	assert_false(exists(p, "running"));
+}
+
+static void test_more_is_written_than_is_listed(void **state)
+{
+	struct cachebox *p = *state;
+	struct cache_disk_use use;
+
+	assert_int_equal(cache_disk_begin(p->fd, "e", &use), 0);
+	for (uint64_t cid = 1; cid <= CACHE_DISK_LISTED_MAX; cid++)
+		cache_disk_note(&use, cid);
+	assert_false(use.is_unlisted);
+	cache_disk_note(&use, CACHE_DISK_LISTED_MAX + 1);
+	assert_true(use.is_unlisted);
+	cache_disk_end(&use, 60000);
+	assert_false(exists(p, "running"));
+}
+
 /* --- damage --- */
 
 /* Overwrites some of the index. */
@@ -565,6 +706,10 @@ int main(void)
 		T(test_a_full_disk_costs_nothing_but_caching),
 		T(test_the_disk_is_never_filled),
 		T(test_a_read_only_disk_is_used_once_it_is_not),
+		T(test_only_what_is_written_marks_the_directory),
+		T(test_what_was_written_is_synced_at_the_end),
+		T(test_the_end_does_not_wait_for_a_slow_disk),
+		T(test_more_is_written_than_is_listed),
 		T(test_a_damaged_index_is_replaced),
 		T(test_what_is_thrown_away_goes),
 		T(test_kills_in_writing_and_eviction),
