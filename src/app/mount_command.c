@@ -287,11 +287,12 @@ static bool try_lock(int fd, char where[PATH_MAX])
 	return true;
 }
 
-/* One daemon for each state directory: the lock lasts as long as the process, and the file says
- * where the drive is mounted. */
-static int lock(const char *path, int state_fd)
+/* One daemon for each state directory; the file says where the drive is mounted. The lock ends with
+ * the descriptor, not with the process: that may have to wait for the disk. */
+static int lock(const char *path, int state_fd, int *ret_fd)
 {
-	int fd = openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	auto_close int fd =
+		openat(state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	char where[PATH_MAX] = "";
 
 	if (fd < 0)
@@ -299,9 +300,9 @@ static int lock(const char *path, int state_fd)
 	if (try_lock(fd, where)) {
 		if (ftruncate(fd, 0) < 0 || pwrite(fd, path, strlen(path), 0) < 0)
 			log_debug("the lock does not say what is mounted");
-		return 0; /* stays open on purpose */
+		*ret_fd = take_fd(&fd);
+		return 0;
 	}
-	close(fd);
 	log_error("this drive is mounted already%s%s", where[0] ? " on " : "", where);
 	return -EBUSY;
 }
@@ -405,10 +406,11 @@ static int serve(struct mount *mount)
 {
 	auto_close int state = -1;
 	auto_close int cache = -1;
+	auto_close int locked = -1;
 	int r = open_dirs(mount->o, &state, &cache);
 
 	if (r == 0)
-		r = lock(mount->path, state);
+		r = lock(mount->path, state, &locked);
 	if (r == 0)
 		r = find_log_path(mount, state);
 	if (r == 0)

@@ -318,8 +318,10 @@ void mounted_close(struct mounted *m)
 	lane_free(m->store);
 	m->fs = NULL;
 	fs_free(fs);
-	cache_free(m->cache);
+	/* In this order: contents that are believed after a power cut must not be named by a tree
+	 * whose newest rows were lost in it. */
 	tree_free(m->tree);
+	cache_free(m->cache);
 	inodes_free(m->inodes);
 	if (m->service.loop)
 		service_close(&m->service);

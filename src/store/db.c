@@ -159,14 +159,21 @@ int db_open_reader(const char *path, int cache_kib, sqlite3 **ret)
 }
 
 /* The last to close moves what is in the WAL file to its place, and waits for the disk. When it is
- * much, the next open reads it instead: the end of the program is not the time for that. */
+ * much, the next open reads it instead, and the file need only be on disk as it is: the end of the
+ * program is not the time for more. */
 static void skip_long_checkpoint(sqlite3 *db)
 {
 	const char *path = sqlite3_db_filename(db, "main");
+	auto_close int fd =
+		path ? open(sqlite3_filename_wal(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
 	struct stat st;
 
-	if (path && stat(sqlite3_filename_wal(path), &st) == 0 && st.st_size > CLOSE_WAL_MAX)
-		sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= CLOSE_WAL_MAX)
+		return;
+	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	if (fdatasync(fd) < 0)
+		log_warn("%s: the newest commits may not outlive a power cut: %s", path,
+			 strerror(errno));
 }
 
 void db_close(sqlite3 *db)

@@ -121,8 +121,18 @@ static const char *const reader_sql[R_N] = {
 	[R_KV] = "SELECT value FROM kv WHERE key = ?1",
 };
 
-/* There while a tree is open. */
+/* There while a process that wrote has the tree open. */
 #define KV_IN_USE "in_use"
+
+static int kv_write(struct tree *tree, const char *key, const char *value)
+{
+	sqlite3_stmt *s = tree->w[value ? W_KV_SET : W_KV_DELETE];
+
+	db_text(s, 1, key);
+	if (value)
+		db_text(s, 2, value);
+	return db_run(s);
+}
 
 /* --- open --- */
 
@@ -192,11 +202,10 @@ static int check_sound(struct tree *tree)
 	auto_free char *in_use = NULL;
 	int r = tree_kv_get(tree, KV_IN_USE, &in_use);
 
+	tree->is_marked = r == 0;
 	if (r == 0)
 		r = db_check(tree->db);
-	else if (r == -ENOENT)
-		r = 0;
-	return r < 0 ? r : tree_kv_set(tree, KV_IN_USE, "1");
+	return r == -ENOENT ? 0 : r;
 }
 
 /* Of SQLite, from time to time in a statement that takes long. */
@@ -260,7 +269,7 @@ void tree_free(struct tree *tree)
 		return;
 	if (tree->has_readers)
 		dbpool_fini(&tree->readers);
-	if (tree->is_open && tree_kv_set(tree, KV_IN_USE, NULL) < 0)
+	if (tree->is_open && tree->is_marked && kv_write(tree, KV_IN_USE, NULL) < 0)
 		log_warn("the next start will check the whole tree");
 	db_finalize(tree->w, W_N);
 	db_close(tree->db);
@@ -520,12 +529,17 @@ int tree_kv_get(struct tree *tree, const char *key, char **ret)
 	return 0;
 }
 
+int tree_mark(struct tree *tree)
+{
+	int r = tree->is_marked ? 0 : kv_write(tree, KV_IN_USE, "1");
+
+	tree->is_marked |= r == 0;
+	return r;
+}
+
 int tree_kv_set(struct tree *tree, const char *key, const char *value)
 {
-	sqlite3_stmt *s = tree->w[value ? W_KV_SET : W_KV_DELETE];
+	int r = tree_mark(tree);
 
-	db_text(s, 1, key);
-	if (value)
-		db_text(s, 2, value);
-	return db_run(s);
+	return r < 0 ? r : kv_write(tree, key, value);
 }

@@ -259,6 +259,10 @@ int tree_row_from_item(struct tree *tree, const struct item *item, struct tree_r
 
 int tree_begin(struct tree *tree)
 {
+	int r = tree_mark(tree);
+
+	if (r < 0)
+		return r;
 	tree->changed = false;
 	tree->items_now = tree->items_n;
 	tree->changes = calloc(1, sizeof(*tree->changes));

@@ -80,7 +80,8 @@ struct tree {
 	int dir_fd;
 	char *path; /* below dir_fd, by way of /proc */
 	bool is_open;
-	sqlite3 *db; /* the writer's; store lane */
+	bool is_marked; /* KV_IN_USE is there; store lane */
+	sqlite3 *db;    /* the writer's; store lane */
 	sqlite3_stmt *w[W_N];
 	struct tree_guard guard; /* const after tree_set_guard() */
 	uint64_t next_cid;       /* store lane */
@@ -100,6 +101,9 @@ struct tree {
 	struct dbpool readers;
 	bool has_readers; /* constant once it is open */
 };
+
+/* Before the first write: notes that a process uses the tree. Outside of a transaction. */
+must_check int tree_mark(struct tree *tree);
 
 /* --- tree_row.c --- */
 

@@ -15,10 +15,12 @@ enum { UNSEEN_ROWS = 20000 };
 
 int tree_stage_begin(struct tree *tree)
 {
+	int r = tree_mark(tree);
+
 	tree->stage_seq = tree->seq;
 	tree->unseen_after = TREE_ROOT_INO;
 	tree->unseen_n = 0;
-	return db_exec(tree->db, "DELETE FROM stage");
+	return r < 0 ? r : db_exec(tree->db, "DELETE FROM stage");
 }
 
 static int flags_of(const struct item *item)
@@ -61,8 +63,10 @@ int tree_stage_set_state(struct tree *tree, const char *id, enum stage_state sta
 
 int tree_stage_page(struct tree *tree, const struct item *items, size_t n)
 {
-	int r = db_exec(tree->db, "BEGIN IMMEDIATE");
+	int r = tree_mark(tree);
 
+	if (r == 0)
+		r = db_exec(tree->db, "BEGIN IMMEDIATE");
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = stage_item(tree, &items[i], STAGE_TODO);
 	if (r == 0)

@@ -545,12 +545,31 @@ static void test_damage_is_looked_for_after_a_crash(void **state)
 	open_tree(p);
 	assert_int_equal(tree_items_n(p->tree), 5 * PAGE + 1);
 	close_tree(p);
-	fill_and_die(p, 0);
+	fill_and_die(p, 1);
 	assert_int_equal(fstatat(p->fd, "tree", &st, 0), 0);
 	overwrite(p, st.st_size / 8192 * 4096, 32768);
 	assert_int_equal(tree_open(p->fd, "tree", "drive", &p->tree), -EUCLEAN);
 	assert_int_equal(tree_discard(p->fd, "tree"), 0);
 	open_tree(p);
+}
+
+/* The start and the end of a process that writes nothing need not wait for the disk. */
+static void test_only_who_writes_is_noted(void **state)
+{
+	struct place *p = *state;
+	struct stat st;
+
+	for (int writes = 0; writes < 2; writes++) {
+		auto_free char *text = NULL;
+
+		close_tree(p);
+		open_tree(p);
+		assert_int_equal(tree_kv_get(p->tree, "in_use", &text), -ENOENT);
+		assert_int_equal(fstatat(p->fd, "tree-wal", &st, 0), 0);
+		assert_int_equal(st.st_size, 0);
+		change_set_free(writes ? apply(p->tree, "x:a@root", false) : NULL);
+		assert_int_equal(tree_kv_get(p->tree, "in_use", &text), writes ? 0 : -ENOENT);
+	}
 }
 
 static bool die(void *arg, uint64_t ino)
@@ -800,6 +819,7 @@ int main(void)
 		TEST(test_a_tree_survives_a_restart),
 		TEST(test_a_damaged_database_is_refused),
 		TEST(test_damage_is_looked_for_after_a_crash),
+		TEST(test_only_who_writes_is_noted),
 		TEST(test_link_and_rows_come_together),
 		TEST(test_readers_see_whole_commits),
 		TEST(test_a_deep_tree),
