@@ -417,12 +417,12 @@ static int begin_end(const struct cache_disk_use *use, struct ending **ret, int 
 
 void cache_disk_end(struct cache_disk_use *use, unsigned wait_ms)
 {
-	struct ending *e;
+	struct ending *e = NULL;
 	int done_fd = -1, r = use->is_marked ? begin_end(use, &e, &done_fd) : 0;
 
 	if (r < 0)
 		log_warn("cached contents cannot be synced: %s", strerror(-r));
-	if (done_fd >= 0) {
+	if (e) {
 		wait_for_end(e, done_fd, wait_ms);
 		unref(e);
 		close(done_fd);

@@ -433,11 +433,17 @@ static bool was_synced(struct cachebox *p, const char *name)
 	return false;
 }
 
-static bool is_alone(void *arg)
+static nlink_t threads_n(void)
 {
 	struct stat st;
 
-	return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3;
+	assert_int_equal(stat("/proc/self/task", &st), 0);
+	return st.st_nlink;
+}
+
+static bool are_gone(void *arg)
+{
+	return threads_n() == *(nlink_t *)arg;
 }
 
 static void test_only_what_is_written_marks_the_directory(void **state)
@@ -489,8 +495,10 @@ static void test_the_end_does_not_wait_for_a_slow_disk(void **state)
 	struct cachebox *p = *state;
 	struct cache *cache = cachebox_open(p, "e", GIB);
 	struct cache_disk_use use, next;
+	nlink_t before;
 
 	cache_free(cache);
+	before = threads_n();
 	set_disk(true, false);
 	assert_int_equal(cache_disk_begin(p->fd, "e", &use), 0);
 	assert_int_equal(cache_disk_mark(&use), 0);
@@ -501,7 +509,7 @@ static void test_the_end_does_not_wait_for_a_slow_disk(void **state)
 	assert_int_equal(cache_disk_begin(p->fd, "e", &next), 0);
 	assert_true(next.is_unlisted);
 	set_disk(false, false);
-	wait_until(is_alone, NULL);
+	wait_until(are_gone, &before);
 	assert_true(exists(p, "running"));
 	cache_disk_end(&next, 60000);
 	assert_false(exists(p, "running"));
