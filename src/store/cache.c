@@ -33,15 +33,15 @@ static struct cache_blocks *new_blocks(uint64_t size)
 
 /* --- entries --- */
 
-static struct list *bucket_of(struct cache *cache, uint64_t cid)
+static size_t bucket_of(uint64_t cid)
 {
-	return &cache->buckets[(cid * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
+	return (cid * UINT64_C(0x9e3779b97f4a7c15)) >> 54;
 }
 _Static_assert(CACHE_BUCKETS_N == 1 << (64 - 54), "bucket_of() knows it");
 
 static struct cache_entry *find(struct cache *cache, uint64_t cid) REQUIRES(&cache->lock)
 {
-	list_for_each (bucket_of(cache, cid), pos) {
+	list_for_each (&cache->buckets[bucket_of(cid)], pos) {
 		struct cache_entry *e = container_of(pos, struct cache_entry, node);
 
 		if (e->cid == cid)
@@ -59,14 +59,25 @@ static struct cache_entry *add(struct cache *cache, uint64_t cid) REQUIRES(&cach
 		return NULL;
 	e->cid = cid;
 	e->busy = true;
-	list_add_tail(bucket_of(cache, cid), &e->node);
+	list_add_tail(&cache->buckets[bucket_of(cid)], &e->node);
 	return e;
+}
+
+static bool is_held(struct cache *cache, uint64_t cid) REQUIRES(&cache->lock)
+{
+	list_for_each (&cache->pins[bucket_of(cid)], pos) {
+		if (container_of(pos, struct cache_pin, node)->cid == cid)
+			return true;
+	}
+	return false;
 }
 
 struct cache_entry *cache_claim_closed(struct cache *cache, uint64_t cid, uint64_t bytes)
 {
-	struct cache_entry *e = find(cache, cid) ? NULL : add(cache, cid);
+	struct cache_entry *e = NULL;
 
+	if (!find(cache, cid) && !is_held(cache, cid))
+		e = add(cache, cid);
 	if (e) {
 		e->bytes = e->row_bytes = bytes;
 		e->has_row = true;
@@ -264,8 +275,10 @@ int cache_new(int dir_fd, const char *epoch, uint64_t budget_bytes, struct cache
 	mutex_cond_init(&cache->settled);
 	mutex_cond_init(&cache->work);
 	list_init(&cache->closing);
-	for (size_t i = 0; i < CACHE_BUCKETS_N; i++)
+	for (size_t i = 0; i < CACHE_BUCKETS_N; i++) {
 		list_init(&cache->buckets[i]);
+		list_init(&cache->pins[i]);
+	}
 	cache->epoch = strdup(epoch);
 	r = cache->epoch ? try_again(cache) : -ENOMEM;
 	if (r < 0 && r != -EBUSY && r != -ENOMEM) {
@@ -535,16 +548,18 @@ static uint64_t count_loaded(struct cache_file *file)
 	return bytes;
 }
 
-/* The order of eviction outlives a restart, but a use is written once in an age at most. */
-static void touch(struct cache *cache, const struct cache_row *row) REQUIRES(&cache->lock)
+/* The order of eviction outlives a restart, but a use is written once in an age at most. Gives the
+ * date that is known of the content then. */
+static uint64_t touch(struct cache *cache, uint64_t cid, uint64_t known) REQUIRES(&cache->lock)
 {
 	uint64_t used = CACHE_USED_AGAIN(cache->age);
 
-	if (row->used >= used || cache->touched_n == CACHE_TOUCHED_MAX)
-		return;
-	cache->touched[cache->touched_n++] = (struct cache_touch){ row->cid, used };
+	if (known >= used || cache->touched_n == CACHE_TOUCHED_MAX)
+		return known;
+	cache->touched[cache->touched_n++] = (struct cache_touch){ cid, used };
 	if (cache->touched_n >= CACHE_TOUCHED_MAX / 2)
 		cache_keep_wake(cache);
+	return used;
 }
 
 /* loaded: 0, the row describes the file; -ENOENT, there is no row; -EBADMSG, the row is removed. */
@@ -558,7 +573,7 @@ static void enter(struct cache_entry *e, struct cache_file *file, const struct c
 		e->bytes = e->row_bytes = row->bytes;
 		e->has_row = true;
 		file->is_reused = true;
-		touch(cache, row);
+		(void)touch(cache, row->cid, row->used);
 	} else if (loaded == -EBADMSG) {
 		cache->bytes -= row->bytes;
 		cache->files_n--;
@@ -629,6 +644,28 @@ void cache_close(struct cache_file *file)
 	mutex_unlock(&cache->lock);
 	if (is_clean)
 		cache_free_file(file);
+}
+
+void cache_pin(struct cache *cache, uint64_t cid, atomic_uint_fast64_t *used, struct cache_pin *pin)
+{
+	struct cache_db *db = atomic_load(&cache->db);
+	bool may_be_there = db && cache_db_may_have(db, cid);
+
+	pin->cid = cid;
+	mutex_lock(&cache->lock);
+	list_add_tail(&cache->pins[bucket_of(cid)], &pin->node);
+	if (used && may_be_there)
+		*used = touch(cache, cid, *used);
+	else if (may_be_there)
+		(void)touch(cache, cid, 0);
+	mutex_unlock(&cache->lock);
+}
+
+void cache_unpin(struct cache *cache, struct cache_pin *pin)
+{
+	mutex_lock(&cache->lock);
+	list_del(&pin->node);
+	mutex_unlock(&cache->lock);
 }
 
 uint64_t cache_size(const struct cache_file *file)

@@ -29,8 +29,10 @@
  */
 #pragma once
 
+#include "list.h"
 #include "mem.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,6 +78,20 @@ must_check int cache_open(struct cache *cache, uint64_t cid, uint64_t row_size, 
 			  struct cache_file **ret);
 void cache_close(struct cache_file *file);
 
+/*
+ * Keeps what there is of a content from eviction, and counts as a use of it, without a look at the
+ * disk: for whoever may come to read it, or never does because the kernel has its pages. Storage is
+ * the caller's until cache_unpin(). used: 0 at first, then what an earlier call for the same
+ * content left there, so that not every use has to be written down; NULL: there is no such place.
+ */
+struct cache_pin {
+	struct list node; /* private */
+	uint64_t cid;
+};
+void cache_pin(struct cache *cache, uint64_t cid, atomic_uint_fast64_t *used,
+	       struct cache_pin *pin);
+void cache_unpin(struct cache *cache, struct cache_pin *pin);
+
 /* The content's real length: row_size unless cache_set_size() said otherwise, once before this
  * or in an earlier life. */
 uint64_t cache_size(const struct cache_file *file);
@@ -84,6 +100,8 @@ uint64_t cache_size(const struct cache_file *file);
 must_check int cache_set_size(struct cache_file *file, uint64_t size);
 
 bool cache_has_block(const struct cache_file *file, uint64_t block);
+/* Every block is there, or just being marked. */
+bool cache_is_whole(struct cache_file *file);
 /* Exactly len bytes at off, within the size and within one block; -ENODATA when the block is not
  * there. */
 must_check int cache_read(struct cache_file *file, uint64_t off, void *buf, size_t len);

@@ -23,6 +23,16 @@ bool cache_has_block(const struct cache_file *file, uint64_t block)
 	       (atomic_load(&file->dropped) & 1) == 0;
 }
 
+bool cache_is_whole(struct cache_file *file)
+{
+	bool is_whole;
+
+	mutex_lock(&file->cache->lock);
+	is_whole = file->unwritten_n == 0;
+	mutex_unlock(&file->cache->lock);
+	return is_whole;
+}
+
 static int read_small(struct cache_file *file, uint64_t off, void *buf, size_t len)
 {
 	const char *held = atomic_load(&file->data);

@@ -275,7 +275,7 @@ static void set_seen(struct cache_db *db, uint64_t cid)
 	atomic_fetch_or(&db->seen[bit / 64], UINT64_C(1) << bit % 64);
 }
 
-static bool may_have_row(struct cache_db *db, uint64_t cid)
+bool cache_db_may_have(struct cache_db *db, uint64_t cid)
 {
 	uint64_t bit = seen_bit(cid);
 
@@ -285,7 +285,7 @@ static bool may_have_row(struct cache_db *db, uint64_t cid)
 
 uint64_t cache_db_get_bytes(struct cache_db *db, uint64_t cid)
 {
-	struct dbpool_reader *reader = may_have_row(db, cid) ? dbpool_get(&db->readers) : NULL;
+	struct dbpool_reader *reader = cache_db_may_have(db, cid) ? dbpool_get(&db->readers) : NULL;
 	uint64_t bytes = 0;
 	sqlite3_stmt *s;
 

@@ -49,6 +49,8 @@ must_check int cache_db_find(struct cache_db *db, uint64_t cid, struct cache_row
  * most of those that have no row are known from memory once cache_db_learn() is through.
  */
 uint64_t cache_db_get_bytes(struct cache_db *db, uint64_t cid);
+/* False: it certainly has no row. No I/O. */
+bool cache_db_may_have(struct cache_db *db, uint64_t cid);
 /* Looks at some more of the rows there are. True: call again. One thread. */
 bool cache_db_learn(struct cache_db *db);
 

@@ -78,6 +78,7 @@ struct cache {
 	bool is_ending, is_beginning, is_checking, is_learning, has_trash;
 	uint64_t retry_at_ms;
 	struct list buckets[CACHE_BUCKETS_N];
+	struct list pins[CACHE_BUCKETS_N]; /* by content, as buckets */
 	struct list closing; /* files for the keeper, the first closed first */
 	unsigned closing_n;  /* those that the keeper has in hand included */
 	uint64_t bytes, files_n, evicted_n, held_bytes;
@@ -137,7 +138,8 @@ static inline bool cache_is_small(const struct cache_file *file)
 /* Counts what the entry occupies. */
 void cache_set_bytes(struct cache *cache, struct cache_entry *e, uint64_t bytes)
 	REQUIRES(&cache->lock);
-/* Claims a content that is not in memory; NULL when it is, or when memory is short. */
+/* Claims a content that is neither in memory nor pinned; NULL when it is, or when memory is short.
+ */
 struct cache_entry *cache_claim_closed(struct cache *cache, uint64_t cid, uint64_t bytes)
 	REQUIRES(&cache->lock);
 /* Ends a claim; the content is in the index only, or gone. */

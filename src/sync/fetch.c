@@ -178,7 +178,7 @@ void fetch_kick(struct fetch_file *file)
 {
 	if (file->is_kicked)
 		return;
-	file->is_kicked = true;
+	file->is_kicked = file->was_kicked = true;
 	loop_post(file->fetch->loop, &file->kick, on_kick, file);
 }
 
@@ -192,6 +192,8 @@ static void free_file(struct fetch_file *file)
 {
 	if (file->cache)
 		cache_close(file->cache);
+	if (file->fetch->cache)
+		cache_unpin(file->fetch->cache, &file->pin);
 	urls_known_fini(&file->known);
 	free((char *)file->version.drive_id);
 	free((char *)file->version.id);
@@ -216,10 +218,39 @@ static int copy_version(struct fetch_file *file, const struct fetch_version *v)
 	return 0;
 }
 
+/* Most files that are opened again are read from the kernel's pages, and never come here. */
+static void look_at_cache(struct fetch_file *file)
+{
+	struct fetch *fetch = file->fetch;
+	const struct fetch_version *v = &file->version;
+	struct cache_file *cache = NULL;
+	int r;
+
+	if (atomic_load(&file->has_looked))
+		return;
+	/* An empty content needs neither a file nor a request. */
+	if (fetch->cache && v->size > 0) {
+		r = cache_open(fetch->cache, v->cid, v->size, v->hash, &cache);
+		if (r < 0)
+			log_warn("content of inode %llu is not cached: %s",
+				 (unsigned long long)v->ino, strerror(-r));
+	}
+	mutex_lock(&fetch->lock);
+	if (!file->has_looked) {
+		if (cache)
+			file->size = cache_size(cache);
+		file->cache = take_ptr(&cache);
+		atomic_store(&file->has_looked, true);
+	}
+	mutex_unlock(&fetch->lock);
+	/* Two readers came at the same moment. */
+	if (cache)
+		cache_close(cache);
+}
+
 int fetch_open(struct fetch *fetch, const struct fetch_version *version, struct fetch_file **ret)
 {
 	struct fetch_file *file = calloc(1, sizeof(*file));
-	int r;
 
 	if (!file)
 		return -ENOMEM;
@@ -227,21 +258,13 @@ int fetch_open(struct fetch *fetch, const struct fetch_version *version, struct 
 	list_init(&file->streams);
 	list_init(&file->waits);
 	list_init(&file->segments);
+	if (fetch->cache)
+		cache_pin(fetch->cache, version->cid, version->used, &file->pin);
 	if (copy_version(file, version) < 0) {
 		free_file(file);
 		return -ENOMEM;
 	}
 	file->size = version->size;
-	/* An empty content needs neither a file nor a request. */
-	if (fetch->cache && version->size > 0) {
-		r = cache_open(fetch->cache, version->cid, version->size, version->hash,
-			       &file->cache);
-		if (r < 0)
-			log_warn("content of inode %llu is not cached: %s",
-				 (unsigned long long)version->ino, strerror(-r));
-		else
-			file->size = cache_size(file->cache);
-	}
 	mutex_lock(&fetch->lock);
 	list_add_tail(&fetch->files, &file->node);
 	fetch->files_n++;
@@ -253,11 +276,20 @@ int fetch_open(struct fetch *fetch, const struct fetch_version *version, struct 
 void fetch_close(struct fetch_file *file)
 {
 	struct fetch *fetch = file->fetch;
+	bool is_known;
 
 	mutex_lock(&fetch->lock);
 	file->is_closed = true;
-	fetch_kick(file);
+	is_known = file->was_kicked;
+	if (is_known) {
+		fetch_kick(file);
+	} else {
+		list_del(&file->node);
+		fetch->files_n--;
+	}
 	mutex_unlock(&fetch->lock);
+	if (!is_known)
+		free_file(file);
 }
 
 void fetch_destroy(struct fetch_file *file)
@@ -314,18 +346,20 @@ void fetch_stream_free(struct fetch_stream *stream)
 	free(stream);
 }
 
-/* What the reader does is noted, and what it will want next has the file looked at. Returns where
- * that ends. */
+/* What the reader does is noted, and what it will want next has the file looked at, if not all of
+ * it is here. Returns where that ends. */
 static uint64_t note_access(struct fetch_stream *stream, uint64_t off, uint64_t end)
 {
-	struct fetch *fetch = stream->file->fetch;
+	struct fetch_file *file = stream->file;
+	struct fetch *fetch = file->fetch;
 	bool is_alone = stream->is_background || fetch->is_uncached;
 	uint64_t ahead;
 
 	mutex_lock(&fetch->lock);
 	if (pattern_note(&stream->pattern, off, end, is_alone ? 0 : pace_window(&fetch->pace),
-			 &ahead))
-		fetch_kick(stream->file);
+			 &ahead) &&
+	    !(file->cache && cache_is_whole(file->cache)))
+		fetch_kick(file);
 	mutex_unlock(&fetch->lock);
 	return ahead;
 }
@@ -494,9 +528,11 @@ static int read_cached(struct fetch_file *file, uint64_t off, char *buf, size_t 
 
 ssize_t fetch_try(struct fetch_stream *stream, uint64_t off, char *buf, size_t len)
 {
-	uint64_t size = stream->file->size;
+	uint64_t size;
 	int r;
 
+	look_at_cache(stream->file);
+	size = stream->file->size;
 	if (off >= size || len == 0)
 		return 0;
 	if (len > size - off)
@@ -512,15 +548,17 @@ ssize_t fetch_try(struct fetch_stream *stream, uint64_t off, char *buf, size_t l
 ssize_t fetch_start(struct fetch_read *read, bool *ret_parked)
 {
 	struct fetch_file *file = read->stream->file;
-	uint64_t size = file->size;
 	struct fetch_wait *w;
 	size_t len = read->len;
+	uint64_t size;
 	int r;
 
 	*ret_parked = false;
 	read->wait = NULL;
 	if (len > FETCH_READ_MAX)
 		return -EINVAL;
+	look_at_cache(file);
+	size = file->size;
 	if (read->off >= size || len == 0)
 		return 0;
 	if (len > size - read->off)

@@ -21,6 +21,7 @@
 #include "graph.h"
 #include "mem.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -61,6 +62,8 @@ struct fetch_version {
 	uint64_t cid, size;
 	int64_t mtime_ns;
 	const uint8_t *hash; /* 20 bytes, or NULL */
+	/* Of cache_pin(); only looked at by fetch_open(). May be NULL. */
+	atomic_uint_fast64_t *used;
 };
 
 struct fetch_options {
@@ -83,12 +86,12 @@ void fetch_set_reachable(struct fetch *fetch, bool reachable);
 /* Can what is fetched be kept? Any thread. */
 bool fetch_is_caching(const struct fetch *fetch);
 
-/* Any thread. */
+/* Any thread, no I/O: the cache is looked at by the first read. */
 must_check int fetch_open(struct fetch *fetch, const struct fetch_version *version,
 			  struct fetch_file **ret);
-/* Ends its requests; no stream of it may be left. Returns at once. */
+/* Ends its requests; no stream of it may be left. Any thread; returns at once. */
 void fetch_close(struct fetch_file *file);
-/* The version's real length. */
+/* The version's real length; that of the metadata until it is read. */
 uint64_t fetch_size(const struct fetch_file *file);
 must_check int fetch_stream_new(struct fetch_file *file, struct fetch_stream **ret);
 /* Before its first read: its reads go after all others, with a longer deadline, and nothing is read

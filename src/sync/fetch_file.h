@@ -62,7 +62,10 @@ struct fetch_file {
 	struct fetch *fetch;
 	struct fetch_version version; /* constant; strings owned */
 	uint8_t hash[20];
-	struct cache_file *cache; /* NULL: it cannot be cached */
+	struct cache_pin pin; /* of fetch->cache, if there is one */
+	/* Set by the first read, before anything else looks at it. NULL: it cannot be cached. */
+	struct cache_file *cache;
+	atomic_bool has_looked;
 	atomic_uint_fast64_t size;
 	/* Rises when what was handed out may be damaged: reads begin again. */
 	atomic_uint drops_n;
@@ -71,6 +74,7 @@ struct fetch_file {
 	struct list node, streams, waits, segments;
 	struct loop_call kick;
 	bool is_kicked, is_closed;
+	bool was_kicked; /* the loop knows it */
 	bool wants_recheck; /* the hash was wrong: ask for the version again */
 	bool had_block;
 	int dead;        /* -ESTALE, -EIO: nothing is fetched any more */

@@ -215,6 +215,35 @@ static bool is_within(void *arg)
 	return stats.bytes <= cache->budget_bytes;
 }
 
+/* Each is held without being opened, then fifteen blocks come to eight that fit. */
+static void test_pins_keep_contents_and_count_as_uses(void **state)
+{
+	struct cache *cache = cachebox_open(*state, "e", 8 * BLOCK);
+	struct cache_pin held, used;
+	atomic_uint_fast64_t date = 0;
+
+	for (uint64_t cid = 1; cid <= 8; cid++)
+		cachebox_put(cache, cid, BLOCK);
+	cache_pin(cache, 2, NULL, &used);
+	cache_unpin(cache, &used);
+	cache_free(cache);
+	cache = cachebox_open(*state, "e", 8 * BLOCK);
+	cache_pin(cache, 1, &date, &held);
+	assert_true(date > 0);
+	for (uint64_t cid = 9; cid <= 11; cid++)
+		cachebox_put(cache, cid, BLOCK);
+	assert_true(cachebox_has(cache, 2, BLOCK));
+	for (uint64_t cid = 12; cid <= 23; cid++)
+		cachebox_put(cache, cid, BLOCK);
+	assert_true(cachebox_has(cache, 1, BLOCK));
+	assert_false(cachebox_has(cache, 3, BLOCK));
+	cache_unpin(cache, &held);
+	for (uint64_t cid = 24; cid <= 40; cid++)
+		cachebox_put(cache, cid, BLOCK);
+	assert_false(cachebox_has(cache, 1, BLOCK));
+	cache_free(cache);
+}
+
 static void test_a_smaller_budget_is_kept_in_the_background(void **state)
 {
 	struct cache *cache = cachebox_open(*state, "e", GIB);
@@ -712,6 +741,7 @@ int main(void)
 		T(test_small_content_only_with_the_right_hash),
 		T(test_pinned_contents_stay),
 		T(test_the_order_of_use_outlives_a_restart),
+		T(test_pins_keep_contents_and_count_as_uses),
 		T(test_a_smaller_budget_is_kept_in_the_background),
 		T(test_the_index_shrinks_with_its_contents),
 		T(test_a_full_disk_costs_nothing_but_caching),

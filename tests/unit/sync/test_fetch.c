@@ -544,6 +544,48 @@ static void test_try_takes_what_is_cached(void **state)
 	assert_int_equal(env->fake.contents_n, 2);
 }
 
+static void wait_there(void *arg)
+{
+	while (sem_wait(arg) < 0)
+		;
+}
+
+/* Not even at the end, so that opening what is cached costs no other thread a turn. */
+static void test_cached_files_do_without_the_loop(void **state)
+{
+	struct env *env = *state;
+	uint64_t size = 3 * BLOCK + 5, open_n, after_n[2];
+	char *buf = malloc(size);
+	sem_t go;
+
+	assert_non_null(buf);
+	begin_open(env, size);
+	assert_int_equal(read_some(env->stream, 1, 0, size), size);
+	open_n = stats(env).files_n;
+	assert_int_equal(sem_init(&go, 0, 0), 0);
+	assert_int_equal(loop_post_new(env->fake.loop, wait_there, &go), 0);
+	for (int with_reads = 0; with_reads < 2; with_reads++) {
+		struct fetch_file *file = open_file(env, 2 - with_reads);
+		struct fetch_stream *stream;
+
+		assert_int_equal(fetch_stream_new(file, &stream), 0);
+		if (with_reads) {
+			assert_int_equal(fetch_try(stream, 0, buf, size), size);
+			assert_true(fake_is_right(1, 0, buf, size));
+		}
+		fetch_stream_free(stream);
+		fetch_close(file);
+		after_n[with_reads] = stats(env).files_n;
+	}
+	sem_post(&go);
+	assert_int_equal(after_n[0], open_n);
+	assert_int_equal(after_n[1], open_n);
+	free(buf);
+	/* The loop may still be about to wait. */
+	fake_do(&env->fake, fake_release);
+	sem_destroy(&go);
+}
+
 static void test_cancelled_read_is_not_answered(void **state)
 {
 	struct env *env = *state;
@@ -939,6 +981,7 @@ int main(void)
 		T(test_background_reads_go_last),
 		T(test_limited_reads_are_refused_beyond_it),
 		T(test_try_takes_what_is_cached),
+		T(test_cached_files_do_without_the_loop),
 		T(test_cancelled_read_is_not_answered),
 		T(test_every_read_is_answered_or_cancelled_once),
 		T(test_new_version_is_never_mixed_in),
