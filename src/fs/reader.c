@@ -17,6 +17,7 @@ enum {
 	WHO_NAMES = 16,
 	SEEN_N = 256,
 	SEEN_MS = 60000,
+	NAMES_N = 16,
 };
 
 static const char *const class_names[READER_CLASSES] = {
@@ -60,6 +61,13 @@ struct seen {
 	uint64_t until_ms;
 };
 
+/* The name of a process, kept open: it is read for each file that the process opens. Once that
+ * process has ended, it gives nothing more, whoever has its number then. */
+struct name {
+	pid_t pid; /* 0: none */
+	int fd;
+};
+
 struct counts {
 	atomic_uint_fast64_t opens_n, read_bytes, refused_n, refused_bytes;
 };
@@ -68,8 +76,9 @@ struct reader {
 	const struct reader_rules *rules;
 	int proc_fd;
 	struct counts counts[READER_CLASSES];
-	struct mutex lock; /* MUTEX_RANK_READER */
+	struct mutex lock; /* MUTEX_RANK_READER; guards what follows */
 	struct seen seen[SEEN_N];
+	struct name names[NAMES_N];
 };
 
 /* --- rules --- */
@@ -137,26 +146,65 @@ struct who {
 	size_t n;
 };
 
-static int read_text(const struct reader *reader, pid_t pid, const char *name, char *buf,
-		     size_t size)
+static int open_text(const struct reader *reader, pid_t pid, const char *name)
 {
 	char path[32];
-	ssize_t n;
 
 	snprintf(path, sizeof(path), "%d/%s", (int)pid, name);
-	auto_close int fd = openat(reader->proc_fd, path, O_RDONLY | O_CLOEXEC);
+	return openat(reader->proc_fd, path, O_RDONLY | O_CLOEXEC);
+}
 
-	n = fd < 0 ? -1 : read(fd, buf, size - 1);
+static int read_text(int fd, char *buf, size_t size)
+{
+	ssize_t n = fd < 0 ? -1 : pread(fd, buf, size - 1, 0);
+
 	if (n < 0)
 		return -errno;
 	buf[n] = '\0';
 	return 0;
 }
 
-static int read_comm(const struct reader *reader, pid_t pid, struct who *who)
+static struct name *name_of(struct reader *reader, pid_t pid)
 {
-	int r = read_text(reader, pid, "comm", who->comm, sizeof(who->comm));
+	return &reader->names[(unsigned)pid % NAMES_N];
+}
 
+static int read_kept_comm(struct reader *reader, pid_t pid, struct who *who)
+{
+	struct name *name = name_of(reader, pid);
+	int r = -ENOENT;
+
+	mutex_lock(&reader->lock);
+	if (name->pid == pid)
+		r = read_text(name->fd, who->comm, sizeof(who->comm));
+	mutex_unlock(&reader->lock);
+	return r;
+}
+
+static void keep_comm(struct reader *reader, pid_t pid, int fd)
+{
+	struct name *name = name_of(reader, pid);
+	struct name old;
+
+	mutex_lock(&reader->lock);
+	old = *name;
+	*name = (struct name){ pid, fd };
+	mutex_unlock(&reader->lock);
+	if (old.pid != 0)
+		close(old.fd);
+}
+
+static int read_comm(struct reader *reader, pid_t pid, struct who *who)
+{
+	int r = read_kept_comm(reader, pid, who);
+
+	if (r < 0) {
+		auto_close int fd = open_text(reader, pid, "comm");
+
+		r = read_text(fd, who->comm, sizeof(who->comm));
+		if (r == 0)
+			keep_comm(reader, pid, take_fd(&fd));
+	}
 	if (r == 0)
 		who->comm[strcspn(who->comm, "\n")] = '\0';
 	return r;
@@ -196,9 +244,10 @@ static void add_exe(const struct reader *reader, pid_t pid, struct who *who)
 static void add_units(const struct reader *reader, pid_t pid, struct who *who)
 {
 	static const char *const ends[] = { ".service", ".scope" };
+	auto_close int fd = open_text(reader, pid, "cgroup");
 	char *save = NULL;
 
-	if (read_text(reader, pid, "cgroup", who->cgroup, sizeof(who->cgroup)) < 0)
+	if (read_text(fd, who->cgroup, sizeof(who->cgroup)) < 0)
 		return;
 	for (char *part = strtok_r(who->cgroup, "/\n", &save); part;
 	     part = strtok_r(NULL, "/\n", &save)) {
@@ -297,6 +346,10 @@ void reader_free(struct reader *reader)
 	if (!reader)
 		return;
 	mutex_fini(&reader->lock);
+	for (size_t i = 0; i < NAMES_N; i++) {
+		if (reader->names[i].pid != 0)
+			close(reader->names[i].fd);
+	}
 	if (reader->proc_fd >= 0)
 		close(reader->proc_fd);
 	free(reader);

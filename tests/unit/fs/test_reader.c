@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -23,9 +26,11 @@ static void put(const char *name, const char *text)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%d/%s", proc, PID, name);
-	(void)unlink(path);
-	if (!text)
+	if (!text) {
+		(void)unlink(path);
 		return;
+	}
+	/* Not another file: whoever has it open reads the new text, as in /proc. */
 	f = fopen(path, "w");
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
@@ -152,6 +157,42 @@ static void test_a_process_is_looked_at_once(void **state)
 	reader_free(reader);
 }
 
+/* In the kernel's /proc: its name may change, and its number belongs to nobody once it has ended.
+ */
+static void test_a_real_process(void **state)
+{
+	int names[2], renamed[2];
+	struct reader *reader;
+	char c;
+	pid_t pid;
+
+	assert_int_equal(pipe(names) | pipe(renamed), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		close(names[1]);
+		while (read(names[0], &c, 1) == 1) {
+			prctl(PR_SET_NAME, c == 's' ? "clamd" : "cat");
+			if (write(renamed[1], &c, 1) != 1)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	assert_int_equal(reader_new("/proc", &reader_rules_default, &reader), 0);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(write(names[1], i % 2 ? "s" : "p", 1), 1);
+		assert_int_equal(read(renamed[0], &c, 1), 1);
+		assert_int_equal(reader_of(reader, pid), i % 2 ? READER_SCANNER : READER_PERSON);
+	}
+	close(names[1]);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(reader_of(reader, pid), READER_PERSON);
+	reader_free(reader);
+	close(names[0]);
+	close(renamed[0]);
+	close(renamed[1]);
+}
+
 static const struct setting_case {
 	const char *key, *value;
 	int want;
@@ -232,6 +273,7 @@ int main(void)
 		cmocka_unit_test(test_who_is_who),
 		cmocka_unit_test(test_who_cannot_be_seen_is_a_person),
 		cmocka_unit_test(test_a_process_is_looked_at_once),
+		cmocka_unit_test(test_a_real_process),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_counts),
 	};
