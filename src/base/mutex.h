@@ -28,6 +28,7 @@ enum mutex_rank {
 	MUTEX_RANK_INODES,   /* sync/inodes: what the kernel holds */
 	MUTEX_RANK_AHEAD,    /* sync/ahead: reads to look at */
 	MUTEX_RANK_CONTENT,  /* sync/content: open versions */
+	MUTEX_RANK_ROWS,     /* sync/rows: rows of files that were opened */
 	MUTEX_RANK_DRIVE,    /* sync/drive: the quota */
 	MUTEX_RANK_FETCH,    /* sync/fetch: blocks in flight and their waiters */
 	MUTEX_RANK_DRAFT,    /* store/draft: drafts in memory */

@@ -308,6 +308,11 @@ uint64_t tree_note(struct tree *tree)
 	return tree->seq;
 }
 
+uint64_t tree_commits_n(const struct tree *tree)
+{
+	return tree->commits_n;
+}
+
 /* --- reading --- */
 
 static void take_attr(sqlite3_stmt *s, struct tree_attr *ret)

@@ -298,10 +298,14 @@ int tree_end(struct tree *tree, int r, struct change_set **ret_changes)
 
 	if (r == 0 && tree->changed)
 		r = save_counters(tree);
+	/* From the first moment at which a reader may see it until no reader can miss it. */
+	tree->commits_n++;
 	if (r == 0)
 		r = db_exec(tree->db, "COMMIT");
-	if (r < 0) {
+	if (r < 0)
 		db_rollback(tree->db);
+	tree->commits_n++;
+	if (r < 0) {
 		change_set_free(changes);
 		return r;
 	}

@@ -88,6 +88,7 @@ struct tree {
 	uint64_t next_ino;       /* store lane */
 	bool has_tombs;          /* false: certainly none; store lane */
 	atomic_uint_fast64_t seq;
+	atomic_uint_fast64_t commits_n; /* begun and ended; odd while one is under way */
 	atomic_uint_fast64_t items_n; /* as committed, the root included */
 	uint64_t items_now;           /* in the transaction that runs; store lane */
 	atomic_bool gives_up;

@@ -21,6 +21,8 @@
  *         the second reading sees the new row, and the open starts over, or the registration came
  *         before the commit and the writer sees it, and moves the row to a new inode then. Until
  *         it has, further opens find two cids and wait.
+ *     A row from memory (rows.h) is read in this sense: nothing was committed since it was, and a
+ *     commit says that it begins before any reader can see it.
  *
  * (3) Pages. An inode that was not open when the writer asked is marked before the commit
  *     (inodes_expect_stale): every open from then on drops the pages, until content_after_commit()
@@ -43,6 +45,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mutex.h"
+#include "rows.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -77,6 +80,7 @@ struct content {
 	struct tree *tree;
 	struct inodes *inodes;
 	struct cache *cache;
+	struct rows *rows;
 	struct fetch *fetch;
 	char *drive_id;
 	content_reader_fn on_reader;
@@ -107,16 +111,14 @@ int content_new(const struct content_options *options, struct content **ret)
 	for (size_t i = 0; i < BUCKETS_N; i++)
 		list_init(&content->versions[i]);
 	content->drive_id = strdup(options->drive_id);
-	r = content->drive_id ? fetch_new(
-					&(struct fetch_options){
-						.loop = options->loop,
-						.cache = options->cache,
-						.source = *options->source,
-						.on_gone = options->on_version_changed,
-						.arg = options->arg,
-					},
-					&content->fetch)
-			      : -ENOMEM;
+	r = content->drive_id ? rows_new(content->tree, &content->rows) : -ENOMEM;
+	if (r == 0)
+		r = fetch_new(&(struct fetch_options){ .loop = options->loop,
+						       .cache = options->cache,
+						       .source = *options->source,
+						       .on_gone = options->on_version_changed,
+						       .arg = options->arg },
+			      &content->fetch);
 	if (r < 0) {
 		content_free(content);
 		return r;
@@ -142,6 +144,7 @@ void content_free(struct content *content)
 			free_left(container_of(pos, struct version, node));
 	}
 	fetch_free(content->fetch);
+	rows_free(content->rows);
 	mutex_fini(&content->lock);
 	free(content->drive_id);
 	free(content);
@@ -206,8 +209,9 @@ static int pin_open(struct content *content, const struct tree_attr *attr, struc
 	return 1;
 }
 
-static int new_version(struct content *content, const struct tree_meta *meta, struct version **ret)
+static int new_version(struct content *content, struct row *row, struct version **ret)
 {
+	const struct tree_meta *meta = &row->meta;
 	struct version *v = calloc(1, sizeof(*v));
 	int r;
 
@@ -228,6 +232,7 @@ static int new_version(struct content *content, const struct tree_meta *meta, st
 			       .size = meta->attr.size,
 			       .mtime_ns = meta->attr.mtime_ns,
 			       .hash = meta->has_hash ? meta->hash : NULL,
+			       .used = &row->used,
 		       },
 		       &v->file);
 	if (r < 0) {
@@ -239,23 +244,24 @@ static int new_version(struct content *content, const struct tree_meta *meta, st
 }
 
 /* Registers the row's version as the one that the inode has open. -EAGAIN: another one is. */
-static int pin(struct content *content, const struct tree_meta *meta, struct version **ret)
+static int pin(struct content *content, struct row *row, struct version **ret)
 {
+	const struct tree_attr *attr = &row->meta.attr;
 	struct version *mine;
 	int r;
 
 	mutex_lock(&content->lock);
-	r = pin_open(content, &meta->attr, ret);
+	r = pin_open(content, attr, ret);
 	mutex_unlock(&content->lock);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = new_version(content, meta, &mine);
+	r = new_version(content, row, &mine);
 	if (r < 0)
 		return r;
 	mutex_lock(&content->lock);
-	r = pin_open(content, &meta->attr, ret);
+	r = pin_open(content, attr, ret);
 	if (r == 0) {
-		list_add_tail(bucket_of(content, meta->attr.ino), &mine->node);
+		list_add_tail(bucket_of(content, attr->ino), &mine->node);
 		content->versions_n++;
 		*ret = mine;
 	}
@@ -272,36 +278,37 @@ static int check_openable(const struct tree_meta *meta)
 	return meta->malware || meta->package ? -EPERM : 0;
 }
 
-static int read_row(struct content *content, uint64_t ino, struct tree_meta *ret)
-{
-	int r = tree_get_meta(content->tree, ino, ret);
-
-	return r == -ENOENT ? -ESTALE : r;
-}
-
 /* Does the row still have the cid that was pinned? See (2) above. */
-static bool is_current(struct content *content, const struct version *v)
+static bool is_current(struct content *content, struct row *row)
 {
+	const struct tree_attr *attr = &row->meta.attr;
 	struct tree_attr now;
 
-	return tree_get(content->tree, v->attr.ino, &now) == 0 && now.cid == v->attr.cid;
+	if (rows_is_current(content->rows, row))
+		return true;
+	if (tree_get(content->tree, attr->ino, &now) < 0 || now.cid != attr->cid)
+		return false;
+	rows_keep(content->rows, row);
+	return true;
 }
 
 static int pin_current(struct content *content, uint64_t ino, struct version **ret)
 {
 	for (int i = 0; i < OPEN_TRIES; i++) {
-		struct tree_meta meta;
-		int r = read_row(content, ino, &meta);
+		struct row *row;
+		bool is_good;
+		int r = rows_get(content->rows, ino, &row);
 
 		if (r < 0)
-			return r;
-		r = check_openable(&meta);
+			return r == -ENOENT ? -ESTALE : r;
+		r = check_openable(&row->meta);
 		if (r == 0)
-			r = pin(content, &meta, ret);
-		tree_meta_fini(&meta);
+			r = pin(content, row, ret);
+		is_good = r == 0 && is_current(content, row);
+		rows_unref(row);
 		if (r < 0)
 			return r == -EAGAIN ? CONTENT_WAIT : r;
-		if (is_current(content, *ret))
+		if (is_good)
 			return 0;
 		unpin(content, *ret);
 	}
