@@ -30,6 +30,7 @@ struct http_request {
 	struct curl_slist *headers;
 	struct http_spec spec; /* strings in it are NULL or owned */
 	char *body_copy;
+	size_t body_at; /* so much of the body was given to libcurl */
 	bool is_running;
 	bool is_doomed; /* cancelled from inside libcurl; on http->doomed until it returns */
 	int callback_error;
@@ -177,6 +178,7 @@ static int error_of(CURLcode code)
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR:
 	case CURLE_GOT_NOTHING:
+	case CURLE_SEND_FAIL_REWIND:
 		return -ENETDOWN;
 	case CURLE_OPERATION_TIMEDOUT:
 		return -ETIMEDOUT;
@@ -265,6 +267,33 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	return req->is_doomed ? 0 : len;
 }
 
+static size_t on_send(char *to, size_t size, size_t n, void *arg)
+{
+	struct http_request *req = arg;
+	size_t len = size * n, left = req->spec.body_len - req->body_at;
+
+	/* The body of a cancelled request may not be there any more. */
+	if (req->is_doomed)
+		return CURL_READFUNC_ABORT;
+	req->last_byte_ms = loop_now_ms(req->http->loop);
+	len = len < left ? len : left;
+	memcpy(to, (const char *)req->spec.body + req->body_at, len);
+	req->body_at += len;
+	return len;
+}
+
+/* libcurl wants to send it again over another connection. */
+static int on_rewind(void *arg, curl_off_t at, int origin)
+{
+	struct http_request *req = arg;
+
+	if (req->is_doomed || req->spec.is_once || origin != SEEK_SET || at < 0 ||
+	    (uint64_t)at > req->spec.body_len)
+		return CURL_SEEKFUNC_FAIL;
+	req->body_at = (size_t)at;
+	return CURL_SEEKFUNC_OK;
+}
+
 static bool has_control(const char *s)
 {
 	for (; *s; s++)
@@ -319,6 +348,42 @@ static void set_transport(struct http_request *req, bool is_tls)
 	}
 }
 
+static int set_body(struct http_request *req, const struct http_spec *spec)
+{
+	CURL *easy = req->easy;
+
+	req->spec.body = spec->body;
+	if (!spec->is_body_borrowed) {
+		req->body_copy = malloc(spec->body_len + 1);
+		if (!req->body_copy)
+			return -ENOMEM;
+		memcpy(req->body_copy, spec->body, spec->body_len);
+		req->spec.body = req->body_copy;
+	}
+	curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);
+	curl_easy_setopt(easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)spec->body_len);
+	curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+	curl_easy_setopt(easy, CURLOPT_READDATA, req);
+	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
+	curl_easy_setopt(easy, CURLOPT_SEEKDATA, req);
+	if (req->spec.host_class == HTTP_CONTENT)
+		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+	if (spec->send_bytes_s > 0)
+		curl_easy_setopt(easy, CURLOPT_MAX_SEND_SPEED_LARGE,
+				 (curl_off_t)spec->send_bytes_s);
+	return 0;
+}
+
+static const char *method_of(const char *name)
+{
+	static const char *const methods[] = { "GET", "POST", "PUT", "PATCH", "DELETE" };
+
+	for (size_t i = 0; i < array_n(methods); i++)
+		if (strcmp(name, methods[i]) == 0)
+			return methods[i];
+	return NULL;
+}
+
 static int set_message(struct http_request *req, const struct http_spec *spec)
 {
 	CURL *easy = req->easy;
@@ -336,14 +401,9 @@ static int set_message(struct http_request *req, const struct http_spec *spec)
 		curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
 		curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, spec->bearer);
 	}
-	if (spec->body) {
-		req->body_copy = malloc(spec->body_len + 1);
-		if (!req->body_copy)
-			return -ENOMEM;
-		memcpy(req->body_copy, spec->body, spec->body_len);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, req->body_copy);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)spec->body_len);
-	}
+	r = spec->body ? set_body(req, spec) : 0;
+	if (r < 0)
+		return r;
 	if (strcmp(spec->method, "GET") != 0)
 		curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, req->spec.method);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, req->headers);
@@ -379,6 +439,8 @@ int http_start(struct http *http, const struct http_spec *spec, struct http_requ
 	struct http_request *req;
 	int r;
 
+	if (!method_of(spec->method))
+		return -EINVAL;
 	if (!http_is_url_allowed(spec->url)) {
 		log_error("refused to ask %s: not https", log_url(spec->url));
 		return -EPERM;
@@ -388,7 +450,7 @@ int http_start(struct http *http, const struct http_spec *spec, struct http_requ
 		return -ENOMEM;
 	req->http = http;
 	req->spec = *spec;
-	req->spec.method = strcmp(spec->method, "POST") == 0 ? "POST" : "GET";
+	req->spec.method = method_of(spec->method);
 	/* These are only read while the handle is made. */
 	req->spec.url = req->spec.bearer = NULL;
 	req->spec.headers = NULL;
@@ -562,6 +624,14 @@ void http_free(struct http *http)
 	free(http->ca_file);
 	free(http->user_agent);
 	free(http);
+}
+
+bool http_was_sent(const struct http_request *req)
+{
+	long bytes = 0;
+
+	(void)curl_easy_getinfo(req->easy, CURLINFO_REQUEST_SIZE, &bytes);
+	return bytes > 0 || req->body_at > 0;
 }
 
 uint64_t http_started_n(const struct http *http, enum http_class host_class)

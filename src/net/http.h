@@ -52,17 +52,22 @@ struct http_head {
 };
 
 struct http_spec {
-	const char *method; /* "GET", "POST" */
+	const char *method; /* "GET", "POST", "PUT", "PATCH", "DELETE" */
 	const char *url;
 	const char *bearer;         /* NULL: no Authorization header */
 	const char *const *headers; /* "Name: value", NULL-terminated; may be NULL */
-	const void *body;           /* copied; NULL for none */
+	const void *body;           /* copied unless borrowed; NULL for none */
 	size_t body_len;
+	bool is_body_borrowed; /* it lives until on_done returns, or http_cancel() */
+	/* Never sent a second time: without it, a request whose connection died before any answer
+	 * is sent again over a new one, which is libcurl's way. Needs a body. */
+	bool is_once;
+	uint64_t send_bytes_s; /* the body goes no faster; 0: no limit */
 	enum http_priority priority;
 	enum http_class host_class;
 	bool accept_compressed;
 	uint64_t total_ms; /* deadline from the call on, time in the queue included; 0: none */
-	uint64_t stall_ms; /* no byte for so long, from when it is sent, is the end; never 0 */
+	uint64_t stall_ms; /* no byte either way for so long, once sent, is the end; never 0 */
 	size_t max_body;   /* a longer body is -EFBIG; counted after decoding */
 
 	/* on_head: once, before data; a negative return ends the request with it. May be NULL.
@@ -85,6 +90,8 @@ must_check int http_start(struct http *http, const struct http_spec *spec,
 			  struct http_request **ret);
 /* No callback after this. From anywhere but the request's own on_done. */
 void http_cancel(struct http_request *request);
+/* Has the service perhaps got any of it? From inside on_done. */
+bool http_was_sent(const struct http_request *request);
 
 /* May this URL be requested at all? https, or http to a loopback address; no userinfo. */
 bool http_is_url_allowed(const char *url);

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNS_MAX = 256, URLS_N = 8 };
+enum { CONNS_MAX = 256, URLS_N = 8, BODY_MAX = 64 * 1024 * 1024 };
 
 struct script_conn {
 	struct script *s;
@@ -22,6 +22,7 @@ struct script_conn {
 
 struct script {
 	script_fn fn;
+	script_take_fn take;
 	void *arg;
 	int fd;
 	unsigned port;
@@ -130,6 +131,25 @@ static bool read_byte(int fd, char *ret)
 	return recv(fd, ret, 1, 0) == 1;
 }
 
+static bool read_body(struct script_conn *conn, struct script_request *req, size_t len)
+{
+	struct script *s = conn->s;
+	size_t take = s->take ? s->take(req, len, s->arg) : len;
+	ssize_t n = 1;
+
+	conn->is_closing = take < len;
+	req->body_len = 0;
+	req->body = malloc(take + 1);
+	if (!req->body)
+		return false;
+	while (req->body_len < take && n > 0) {
+		n = recv(conn->fd, req->body + req->body_len, take - req->body_len, 0);
+		req->body_len += n > 0 ? (size_t)n : 0;
+	}
+	req->body[req->body_len] = '\0';
+	return n > 0;
+}
+
 /* One byte at a time: slow, simple, and nothing of the next request is taken. */
 static bool read_request(struct script_conn *conn, struct script_request *req)
 {
@@ -146,13 +166,7 @@ static bool read_request(struct script_conn *conn, struct script_request *req)
 		return false;
 	if (script_header(req, "Content-Length", length, sizeof(length)))
 		body_n = strtoul(length, NULL, 10);
-	if (body_n >= sizeof(req->body))
-		return false;
-	for (size_t i = 0; i < body_n; i++)
-		if (!read_byte(conn->fd, &req->body[i]))
-			return false;
-	req->body[body_n] = '\0';
-	return true;
+	return body_n <= BODY_MAX && read_body(conn, req, body_n);
 }
 
 static void *serve(void *arg)
@@ -165,7 +179,11 @@ static void *serve(void *arg)
 	while (req && !conn->is_closing && read_request(conn, req)) {
 		req->number = s->requests_n++;
 		s->fn(conn, req, s->arg);
+		free(req->body);
+		req->body = NULL;
 	}
+	if (req)
+		free(req->body);
 	free(req);
 	if (conn->is_reset)
 		setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
@@ -193,6 +211,11 @@ static void *accept_all(void *arg)
 		s->conns_n++;
 	}
 	return NULL;
+}
+
+void script_set_take(struct script *s, script_take_fn take)
+{
+	s->take = take;
 }
 
 struct script *script_start(script_fn fn, void *arg)

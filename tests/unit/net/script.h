@@ -15,7 +15,8 @@ struct script_request {
 	char method[16];
 	char target[1024];
 	char head[8192]; /* all lines, request line included */
-	char body[8192];
+	char *body;      /* followed by a NUL */
+	size_t body_len; /* what was read of it */
 	unsigned number; /* of this server, from 0 */
 };
 
@@ -23,6 +24,10 @@ struct script_request {
 typedef void (*script_fn)(struct script_conn *conn, const struct script_request *req, void *arg);
 
 struct script *script_start(script_fn fn, void *arg);
+/* Says how much of a body of len bytes is read before the script answers; the rest is left, and the
+ * connection ends with the answer. Before the first request; the default is all of it. */
+typedef size_t (*script_take_fn)(const struct script_request *req, size_t len, void *arg);
+void script_set_take(struct script *s, script_take_fn take);
 /* Ends held and open connections. */
 void script_stop(struct script *s);
 

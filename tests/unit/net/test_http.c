@@ -121,8 +121,12 @@ static void test_replies(void **state)
 /* arg: where to note the request; NULL when several may come at a time. */
 static void echo(struct script_conn *conn, const struct script_request *req, void *arg)
 {
-	if (arg)
-		*(struct script_request *)arg = *req;
+	struct script_request *seen = arg;
+
+	if (seen) {
+		*seen = *req;
+		seen->body = strdup(req->body); /* the test frees it */
+	}
 	script_reply(conn, 206,
 		     "eTaG:   \"{A},1\" \r\nContent-Range: bytes 0-1/9\r\nRetry-After: 7\r\n"
 		     "Location: http://127.0.0.1:1/x\r\nX-Other: y\r\n",
@@ -154,6 +158,7 @@ static void test_what_is_sent(void **state)
 	assert_string_equal(seen.method, "POST");
 	assert_string_equal(seen.target, "/a/../b%2Fc?q=%20");
 	assert_string_equal(seen.body, "x=1");
+	free(seen.body);
 	assert_true(script_header(&seen, "Authorization", value, sizeof(value)));
 	assert_string_equal(value, "Bearer tok");
 	assert_true(script_header(&seen, "User-Agent", value, sizeof(value)));
@@ -599,6 +604,150 @@ static void test_callbacks_can_refuse(void **state)
 	script_stop(s);
 }
 
+/* --- bodies --- */
+
+enum { BIG = 3 * 1024 * 1024 + 17 };
+
+static atomic_size_t taken_n;
+static atomic_uint held_body_n;
+
+static void tell_length(struct script_conn *conn, const struct script_request *req, void *arg)
+{
+	char text[128], type[64] = "", length[32] = "none";
+
+	for (size_t i = 0; i < req->body_len; i++)
+		taken_n += req->body[i] == (char)(i % 251);
+	(void)script_header(req, "Content-Type", type, sizeof(type));
+	(void)script_header(req, "Content-Length", length, sizeof(length));
+	snprintf(text, sizeof(text), "%s %s %s", req->method, length, type);
+	script_reply(conn, 200, "", text);
+}
+
+static void test_methods_and_bodies(void **state)
+{
+	static const char *const headers[] = { "Content-Type: a/b", NULL };
+	static const struct {
+		const char *method;
+		size_t len;
+		bool has_body, is_borrowed;
+		const char *want;
+	} rows[] = {
+		{ "PUT", BIG, true, true, "PUT 3145745 a/b" },
+		{ "PUT", 0, true, false, "PUT 0 a/b" },
+		{ "POST", 0, true, true, "POST 0 a/b" },
+		{ "PATCH", 5, true, false, "PATCH 5 a/b" },
+		{ "DELETE", 0, false, false, "DELETE none a/b" },
+		{ "GET", 0, false, false, "GET none a/b" },
+	};
+	struct script *s = script_start(tell_length, NULL);
+	char *big = malloc(BIG);
+	struct bench b;
+	struct fetch f;
+
+	bench_init(&b, NULL);
+	for (size_t i = 0; i < BIG; i++)
+		big[i] = (char)(i % 251);
+	for (size_t i = 0; i < array_n(rows); i++) {
+		taken_n = 0;
+		assert_int_equal(
+			fetch_start(&f, &b,
+				    (struct http_spec){ .method = rows[i].method,
+							.url = script_url(s, "/"),
+							.headers = headers,
+							.host_class = HTTP_CONTENT,
+							.body = rows[i].has_body ? big : NULL,
+							.body_len = rows[i].len,
+							.is_body_borrowed = rows[i].is_borrowed }),
+			0);
+		bench_run(&b);
+		assert_int_equal(f.error, 0);
+		assert_string_equal(f.body.data, rows[i].want);
+		assert_int_equal(taken_n, rows[i].len);
+		fetch_fini(&f);
+	}
+	assert_int_equal(
+		fetch_start(&f, &b,
+			    (struct http_spec){ .method = "TRACE", .url = script_url(s, "/") }),
+		-EINVAL);
+	bench_fini(&b);
+	script_stop(s);
+	free(big);
+}
+
+static void drop_second(struct script_conn *conn, const struct script_request *req, void *arg)
+{
+	if (req->number == 1)
+		script_close(conn);
+	else
+		script_reply(conn, 200, "", "ok");
+}
+
+/* A kept connection that dies under a request: libcurl would send it again, unasked. */
+static void test_what_is_sent_once(void **state)
+{
+	for (int once = 0; once < 2; once++) {
+		struct script *s = script_start(drop_second, NULL);
+		struct http_spec spec = { .method = "POST", .body = "x", .body_len = 1 };
+		struct bench b;
+		struct fetch f;
+
+		bench_init(&b, NULL);
+		for (int i = 0; i < 2; i++) {
+			spec.url = script_url(s, "/");
+			spec.is_once = once;
+			assert_int_equal(fetch_start(&f, &b, spec), 0);
+			bench_run(&b);
+			fetch_fini(&f);
+		}
+		assert_int_equal(f.error, once ? -ENETDOWN : 0);
+		assert_int_equal(script_requests_n(s), once ? 2 : 3);
+		bench_fini(&b);
+		script_stop(s);
+	}
+}
+
+static size_t take_half(const struct script_request *req, size_t len, void *arg)
+{
+	return len / 2;
+}
+
+static void hold_it(struct script_conn *conn, const struct script_request *req, void *arg)
+{
+	held_body_n++;
+	script_hold(conn);
+	script_reset(conn);
+}
+
+/* What was borrowed for a body is the caller's again after a cancel. */
+static void test_cancel_amid_a_body(void **state)
+{
+	struct script *s = script_start(hold_it, NULL);
+	char *big = calloc(1, 16 * BIG);
+	struct bench b;
+	struct fetch f;
+
+	script_set_take(s, take_half);
+	held_body_n = 0;
+	bench_init(&b, NULL);
+	assert_int_equal(fetch_start(&f, &b,
+				     (struct http_spec){ .method = "PUT",
+							 .url = script_url(s, "/"),
+							 .body = big,
+							 .body_len = 16 * BIG,
+							 .is_body_borrowed = true }),
+			 0);
+	while (held_body_n == 0)
+		bench_turn(&b);
+	http_cancel(f.request);
+	free(big);
+	for (int i = 0; i < 20; i++)
+		bench_turn(&b);
+	assert_int_equal(f.ends_n, 0);
+	fetch_fini(&f);
+	bench_fini(&b);
+	script_stop(s);
+}
+
 /* --- who goes first --- */
 
 enum { CROWD = 12 };
@@ -704,6 +853,9 @@ int main(void)
 		cmocka_unit_test(test_cancel_running_and_queued),
 		cmocka_unit_test(test_cancel_and_start_from_callbacks),
 		cmocka_unit_test(test_callbacks_can_refuse),
+		cmocka_unit_test(test_methods_and_bodies),
+		cmocka_unit_test(test_what_is_sent_once),
+		cmocka_unit_test(test_cancel_amid_a_body),
 		cmocka_unit_test(test_slots_are_kept_for_persons),
 		cmocka_unit_test(test_persons_go_first),
 	};
