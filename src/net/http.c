@@ -18,6 +18,7 @@ enum {
 	SLOTS_PERSON = 2,   /* of each class, kept free of everything else */
 	CONNECT_MS = 8000,
 	IDLE_S = 118,
+	SEND_BUFFER = 512 * 1024,
 	/* Content that trickles slower than this is given up: a stall by another name. */
 	TRICKLE_BYTES_S = 512,
 	TRICKLE_S = 60,
@@ -39,6 +40,7 @@ struct http_request {
 	bool head_told;
 	struct buf body;
 	uint64_t received, last_byte_ms;
+	curl_off_t sent_bytes; /* of the body, when that was looked at last */
 	struct loop_timer deadline, stall;
 };
 
@@ -207,8 +209,14 @@ static void on_deadline(void *arg)
 static void on_stall(void *arg)
 {
 	struct http_request *req = arg;
-	uint64_t quiet_ms = loop_now_ms(req->http->loop) - req->last_byte_ms;
+	curl_off_t sent_bytes = 0;
+	uint64_t quiet_ms;
 
+	(void)curl_easy_getinfo(req->easy, CURLINFO_SIZE_UPLOAD_T, &sent_bytes);
+	if (sent_bytes > req->sent_bytes)
+		req->last_byte_ms = loop_now_ms(req->http->loop);
+	req->sent_bytes = sent_bytes;
+	quiet_ms = loop_now_ms(req->http->loop) - req->last_byte_ms;
 	if (quiet_ms >= req->spec.stall_ms)
 		finish(req, -ETIMEDOUT);
 	else
@@ -366,11 +374,17 @@ static int set_body(struct http_request *req, const struct http_spec *spec)
 	curl_easy_setopt(easy, CURLOPT_READDATA, req);
 	curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
 	curl_easy_setopt(easy, CURLOPT_SEEKDATA, req);
-	if (req->spec.host_class == HTTP_CONTENT)
-		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
-	if (spec->send_bytes_s > 0)
+	if (spec->send_bytes_s > 0) {
+		/* libcurl keeps the rate by waiting after each buffer: several in a second. */
+		uint64_t bytes = spec->send_bytes_s / 4;
+
 		curl_easy_setopt(easy, CURLOPT_MAX_SEND_SPEED_LARGE,
 				 (curl_off_t)spec->send_bytes_s);
+		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE,
+				 bytes < SEND_BUFFER ? (long)bytes : (long)SEND_BUFFER);
+	} else if (req->spec.host_class == HTTP_CONTENT) {
+		curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
+	}
 	return 0;
 }
 

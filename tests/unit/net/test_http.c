@@ -706,6 +706,32 @@ static void test_what_is_sent_once(void **state)
 	}
 }
 
+/* A line that is slow, or has to be, is not one that stalls. */
+static void test_slow_bodies_are_no_stall(void **state)
+{
+	struct script *s = script_start(tell_length, NULL);
+	char *body = calloc(1, BIG / 8);
+	struct bench b;
+	struct fetch f;
+
+	bench_init(&b, NULL);
+	assert_int_equal(fetch_start(&f, &b,
+				     (struct http_spec){ .method = "PUT",
+							 .url = script_url(s, "/"),
+							 .host_class = HTTP_CONTENT,
+							 .body = body,
+							 .body_len = BIG / 8,
+							 .send_bytes_s = BIG / 16,
+							 .stall_ms = 700 }),
+			 0);
+	bench_run(&b);
+	assert_int_equal(f.error, 0);
+	fetch_fini(&f);
+	bench_fini(&b);
+	script_stop(s);
+	free(body);
+}
+
 static size_t take_half(const struct script_request *req, size_t len, void *arg)
 {
 	return len / 2;
@@ -855,6 +881,7 @@ int main(void)
 		cmocka_unit_test(test_callbacks_can_refuse),
 		cmocka_unit_test(test_methods_and_bodies),
 		cmocka_unit_test(test_what_is_sent_once),
+		cmocka_unit_test(test_slow_bodies_are_no_stall),
 		cmocka_unit_test(test_cancel_amid_a_body),
 		cmocka_unit_test(test_slots_are_kept_for_persons),
 		cmocka_unit_test(test_persons_go_first),
