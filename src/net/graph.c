@@ -94,6 +94,7 @@ struct graph_call *graph_call_new(struct graph *graph, char *url, enum http_prio
 		return NULL;
 	}
 	call->graph = graph;
+	call->method = "GET";
 	call->url = url;
 	call->priority = priority;
 	call->began_ms = loop_now_ms(graph->loop);
@@ -103,10 +104,27 @@ struct graph_call *graph_call_new(struct graph *graph, char *url, enum http_prio
 	return call;
 }
 
+int graph_call_make(struct graph *graph, char *url, enum http_priority priority, void *arg,
+		    bool (*finish)(struct graph_call *, struct graph_result *, const char *,
+				   size_t),
+		    struct graph_call **ret)
+{
+	struct graph_call *call = url ? graph_call_new(graph, url, priority) : NULL;
+
+	if (!call)
+		return -ENOMEM;
+	call->finish = finish;
+	call->arg = arg;
+	*ret = call;
+	return 0;
+}
+
 void graph_call_free(struct graph_call *call)
 {
 	loop_timer_fini(&call->timer);
 	free(call->url);
+	free(call->own_body);
+	free(call->if_match);
 	if (call->token)
 		explicit_bzero(call->token, strlen(call->token));
 	free(call->token);
@@ -147,9 +165,14 @@ static void end(struct graph_call *call, struct graph_result *result, const char
 		graph_call_free(call);
 }
 
-static void end_early(struct graph_call *call, int error, const char *text)
+static void end_early(struct graph_call *call, int error, bool is_unclear, const char *text)
 {
-	struct graph_result result = { .error = error, .is_offline = error == -ENETDOWN };
+	struct graph_result result = { .error = error,
+				       .reason = error == -EACCES   ? GRAPH_SIGN_IN
+						 : error == -EAGAIN ? GRAPH_THROTTLED
+								    : GRAPH_NO_REPLY,
+				       .is_offline = error == -ENETDOWN && !is_unclear,
+				       .is_unclear = is_unclear };
 
 	snprintf(result.text, sizeof(result.text), "%s", text);
 	end(call, &result, "", 0);
@@ -198,43 +221,57 @@ static bool has_resync_code(const struct item_error *error)
 	return false;
 }
 
-static void describe(struct graph_call *call, const struct http_head *head, const char *body,
-		     size_t len, struct graph_result *result)
+void graph_call_describe(long status, const char *body, size_t len, struct graph_result *result)
 {
 	struct item_error error;
 	const char *code;
 
 	item_parse_error(body, len, &error);
-	result->error = graph_errno(head->status, &error, &code);
+	result->status = status;
+	result->error = graph_errno(status, &error, &code);
+	result->reason = graph_reason(status, &error);
+	result->is_resync = status == 410 || has_resync_code(&error);
 	snprintf(result->code, sizeof(result->code), "%s", code);
-	snprintf(result->text, sizeof(result->text), "%ld %s", head->status,
+	snprintf(result->text, sizeof(result->text), "%ld %s", status,
 		 code[0] ? code : "without a reason");
-	snprintf(result->request_id, sizeof(result->request_id), "%s",
-		 error.request_id[0] ? error.request_id
-		 : head->request_id  ? head->request_id
-				     : "");
-	result->is_resync = head->status == 410 || has_resync_code(&error) ||
-			    (call->takes_dead_token && call->tries_n > 1 &&
-			     (head->status == 400 || head->status == 404));
+	snprintf(result->request_id, sizeof(result->request_id), "%s", error.request_id);
+}
+
+static void describe(struct graph_call *call, const struct http_head *head, const char *body,
+		     size_t len, struct graph_result *result)
+{
+	graph_call_describe(head->status, body, len, result);
+	if (!result->request_id[0] && head->request_id)
+		snprintf(result->request_id, sizeof(result->request_id), "%s", head->request_id);
+	result->is_unclear = call->is_once && result->reason == GRAPH_FAULT;
+	result->is_resync |= call->takes_dead_token && call->tries_n > 1 &&
+			     (head->status == 400 || head->status == 404);
 	if (result->is_resync && head->location &&
 	    http_is_same_origin(head->location, call->graph->base_url))
 		result->location = (char *)head->location;
 }
 
-static void on_no_reply(struct graph_call *call, int error)
+static void on_no_reply(struct graph_call *call, int error, bool was_sent)
 {
 	struct graph *graph = call->graph;
-	bool is_network = error == -ENETDOWN ||
+	bool is_unclear = call->is_once && was_sent;
+	/* One connection that broke makes nobody offline; what can be sent again shows more. */
+	bool is_network = (error == -ENETDOWN && !is_unclear) ||
 			  (error == -ETIMEDOUT && graph->last_reply_ms < call->began_ms);
 
-	if (error == -ENETDOWN && graph->is_reachable && graph_call_again(call, 0))
+	if (error == -ENETDOWN && !is_unclear && graph->is_reachable && graph_call_again(call, 0))
 		return;
-	if (error == -EBADMSG && graph_call_again(call, 0))
+	if (error == -EBADMSG && !is_unclear && graph_call_again(call, 0))
 		return;
 	if (is_network)
 		graph_call_note_reachable(graph, false);
 	log_debug("%s: no reply that can be used: %s", log_url(call->url), strerror(-error));
-	end_early(call, error, strerror(-error));
+	end_early(call, error, is_unclear, strerror(-error));
+}
+
+static bool is_written(const struct graph_call *call, long status)
+{
+	return call->method[0] != 'G' && status >= 200 && status < 300;
 }
 
 static void on_done(void *arg, int error, const struct http_head *head, const char *body,
@@ -243,21 +280,28 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 	struct graph_call *call = arg;
 	struct graph *graph = call->graph;
 	struct graph_result result = { 0 };
+	bool was_sent = http_was_sent(call->request);
 	uint64_t wait_ms;
 
 	call->request = NULL;
 	if (!head || error != 0) {
-		on_no_reply(call, error);
+		on_no_reply(call, error, was_sent);
 		return;
 	}
 	graph_call_note_reachable(graph, true);
 	result.status = head->status;
 	wait_ms = graph_call_note_throttle(graph, head);
+	result.retry_after_ms = wait_ms;
 	if (head->status == 302 && call->wants_redirect && head->location) {
 		end(call, &result, head->location, strlen(head->location));
 		return;
 	}
-	if (head->status == 200) {
+	if (call->wants_location && is_written(call, head->status)) {
+		end(call, &result, head->location ? head->location : "",
+		    head->location ? strlen(head->location) : 0);
+		return;
+	}
+	if (head->status == 200 || is_written(call, head->status)) {
 		end(call, &result, body, len);
 		return;
 	}
@@ -267,7 +311,9 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 		loop_timer_arm(&call->timer, 0);
 		return;
 	}
-	if (is_transient(head->status) && graph_call_again(call, wait_ms))
+	/* A service that asks to wait has done nothing; one that failed may have. */
+	if (is_transient(head->status) && (!call->is_once || wait_ms > 0) &&
+	    graph_call_again(call, wait_ms))
 		return;
 	if (call->takes_dead_token && call->tries_n == 1 &&
 	    (head->status == 400 || head->status == 404) && graph_call_again(call, 0))
@@ -276,17 +322,52 @@ static void on_done(void *arg, int error, const struct http_head *head, const ch
 	end(call, &result, body, len);
 }
 
+static int send_with(struct graph_call *call, const char *token)
+{
+	const char *headers[5] = { "Accept: application/json" };
+	uint64_t now = loop_now_ms(call->graph->loop);
+	size_t n = 1;
+
+	if (call->prefer)
+		headers[n++] = call->prefer;
+	if (call->content_type)
+		headers[n++] = call->content_type;
+	if (call->if_match)
+		headers[n++] = call->if_match;
+	return http_start(call->graph->http,
+			  &(struct http_spec){
+				  .method = call->method,
+				  .url = call->url,
+				  .bearer = token,
+				  .headers = headers,
+				  .body = call->body,
+				  .body_len = call->body_len,
+				  .is_body_borrowed = true,
+				  .is_once = call->is_once,
+				  .send_bytes_s = call->send_bytes_s,
+				  .priority = call->priority,
+				  .host_class = HTTP_API,
+				  .accept_compressed = true,
+				  .total_ms = call->ends_ms > now ? call->ends_ms - now : 1,
+				  .stall_ms = call->priority == HTTP_PERSON ? STALL_PERSON_MS
+									    : STALL_BACKGROUND_MS,
+				  .max_body = BODY_MAX,
+				  .on_done = on_done,
+				  .arg = call,
+			  },
+			  &call->request);
+}
+
 static void on_token(struct auth_waiter *w, int error, const char *token)
 {
 	struct graph_call *call = container_of(w, struct graph_call, waiter);
-	const char *const headers[] = { "Accept: application/json", call->prefer, NULL };
-	uint64_t now = loop_now_ms(call->graph->loop);
 	int r;
 
 	if (error < 0) {
 		if (error == -ENETDOWN || error == -ETIMEDOUT)
 			graph_call_note_reachable(call->graph, false);
-		end_early(call, error, error == -EACCES ? "sign in again" : strerror(-error));
+		end_early(call, error, false,
+			  error == -EACCES ? "sign in again" : strerror(-error));
 		return;
 	}
 	if (call->token)
@@ -294,28 +375,9 @@ static void on_token(struct auth_waiter *w, int error, const char *token)
 	free(call->token);
 	call->token = strdup(token);
 	call->tries_n++;
-	r = !call->token
-		    ? -ENOMEM
-		    : http_start(call->graph->http,
-				 &(struct http_spec){
-					 .method = "GET",
-					 .url = call->url,
-					 .bearer = token,
-					 .headers = headers,
-					 .priority = call->priority,
-					 .host_class = HTTP_API,
-					 .accept_compressed = true,
-					 .total_ms = call->ends_ms > now ? call->ends_ms - now : 1,
-					 .stall_ms = call->priority == HTTP_PERSON
-							     ? STALL_PERSON_MS
-							     : STALL_BACKGROUND_MS,
-					 .max_body = BODY_MAX,
-					 .on_done = on_done,
-					 .arg = call,
-				 },
-				 &call->request);
+	r = call->token ? send_with(call, token) : -ENOMEM;
 	if (r < 0)
-		end_early(call, r, strerror(-r));
+		end_early(call, r, false, strerror(-r));
 }
 
 /* Waits for the gate, then for a token, then sends. */
@@ -327,12 +389,12 @@ static void send_call(struct graph_call *call)
 
 	if (!graph->is_reachable && call->priority == HTTP_PERSON) {
 		/* Background work goes on asking and finds out when the service is back. */
-		end_early(call, -ENETDOWN, "offline");
+		end_early(call, -ENETDOWN, false, "offline");
 		return;
 	}
 	if (now < gate_ms) {
 		if (gate_ms >= call->ends_ms && call->priority == HTTP_PERSON) {
-			end_early(call, -EAGAIN, "the service asks to wait");
+			end_early(call, -EAGAIN, false, "the service asks to wait");
 			return;
 		}
 		if (gate_ms >= call->ends_ms)

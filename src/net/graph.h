@@ -2,6 +2,7 @@
  * Microsoft Graph: the requests that graphfs makes, with what every one of them needs: the bearer,
  * one renewal after a 401, the service's Retry-After for the whole client, bounded and jittered
  * retries of what is idempotent, deadlines, and one table from Graph's errors to errno.
+ * What changes something is in graph_write.h.
  * Loop thread only; every callback runs on it, never from inside the call that started it.
  *
  * Links from the service (next link, delta link, 410's Location) are asked only at the origin of
@@ -33,14 +34,35 @@ must_check int graph_new(struct loop *loop, struct http *http, struct auth *auth
 /* Calls must be done or cancelled. NULL-safe. */
 void graph_free(struct graph *graph);
 
+/* Why a request failed, where errno is too coarse to tell what to do about it. */
+enum graph_reason {
+	GRAPH_FINE,
+	GRAPH_NO_REPLY,   /* none came, or none that can be believed */
+	GRAPH_SIGN_IN,    /* 401: not before the user has signed in again */
+	GRAPH_FORBIDDEN,  /* 403: not for this user, or not on this drive */
+	GRAPH_MISSING,    /* 404 */
+	GRAPH_NAME_TAKEN, /* 409: another item has the name */
+	GRAPH_CHANGED,    /* 412: If-Match is not what the item is */
+	GRAPH_LOCKED,     /* 423: somebody has it open, or checked out */
+	GRAPH_FULL,       /* 507: quota, or as many items as there may be */
+	GRAPH_TOO_LARGE,  /* 413 */
+	GRAPH_BAD_NAME,   /* a name or path that the service does not take */
+	GRAPH_THROTTLED,  /* 429: see retry_after_ms */
+	GRAPH_FAULT,      /* the service's own trouble, perhaps over later */
+	GRAPH_REFUSED,    /* anything else: the same request would be refused again */
+};
+
 /* How a request ended, apart from its errno. */
 struct graph_result {
-	int error;       /* 0 or -errno, see graph_errno() */
+	int error; /* 0 or -errno, see graph_errno() */
+	enum graph_reason reason;
 	long status;     /* HTTP; 0: no reply came */
 	bool is_offline; /* the service could not be reached at all */
+	bool is_unclear; /* a request that writes failed, but may have taken effect: look first */
 	bool is_resync;  /* 410 or its spellings: the delta token is worth nothing any more */
-	char code[64];   /* the most specific code of Graph, "" if none */
-	char text[200];  /* for the log and the user: what went wrong; no secret */
+	uint64_t retry_after_ms; /* how long the service asked to be left alone; 0: it did not */
+	char code[64];           /* the most specific code of Graph, "" if none */
+	char text[200];          /* for the log and the user: what went wrong; no secret */
 	char request_id[64];
 	char *location; /* 410: where to begin again, checked; NULL. Borrowed */
 };
@@ -50,6 +72,7 @@ struct graph_result {
  * says that the request itself was wrong (400, 422) is -EIO: it is our mistake, not the caller's.
  */
 int graph_errno(long status, const struct item_error *error, const char **ret_code);
+enum graph_reason graph_reason(long status, const struct item_error *error);
 
 /* Items that are left as they were because the service describes them in a way that cannot be
  * believed. */
@@ -71,6 +94,7 @@ typedef void (*graph_item_fn)(void *arg, const struct graph_result *result,
 			      const struct item *item);
 /* page is the callee's: it takes the items out if it wants to keep them (item_page_fini). */
 typedef void (*graph_page_fn)(void *arg, const struct graph_result *result, struct item_page *page);
+typedef void (*graph_emptiness_fn)(void *arg, const struct graph_result *result, bool is_empty);
 typedef void (*graph_subscription_fn)(void *arg, const struct graph_result *result,
 				      const struct item_subscription *sub);
 
@@ -88,6 +112,15 @@ must_check int graph_get_content_info(struct graph *graph, const char *drive_id,
 must_check int graph_get_content_url(struct graph *graph, const char *drive_id, const char *id,
 				     enum http_priority priority, graph_item_fn fn, void *arg,
 				     struct graph_call **ret);
+/* The item of this name in a folder; -ENOENT. The service may be behind its own writes for up to
+ * minutes (404), and finds names that differ in case. -EINVAL for what is no name. */
+must_check int graph_get_child(struct graph *graph, const char *drive_id, const char *folder_id,
+			       const char *name, enum http_priority priority, graph_item_fn fn,
+			       void *arg, struct graph_call **ret);
+/* Has the folder no children? What is in it but malformed counts. */
+must_check int graph_get_emptiness(struct graph *graph, const char *drive_id, const char *id,
+				   enum http_priority priority, graph_emptiness_fn fn, void *arg,
+				   struct graph_call **ret);
 /* A page of children. link NULL: the first. */
 must_check int graph_get_children(struct graph *graph, const char *drive_id, const char *id,
 				  const char *link, enum http_priority priority, graph_page_fn fn,

@@ -14,6 +14,9 @@
 	"malware,parentReference,fileSystemInfo,lastModifiedDateTime,createdDateTime,webUrl"
 #define PAGE_ITEMS "1000"
 
+/* Pages without items before a folder is taken for what it seems: not known to be empty. */
+enum { EMPTY_PAGES_MAX = 16 };
+
 static bool is_segment(const char *id, size_t len)
 {
 	if (len == 0)
@@ -52,50 +55,9 @@ int graph_drive_path(const char *drive, char **ret)
 	return -EINVAL;
 }
 
-/* An id as one path segment. */
-static char *escape(const char *id)
-{
-	char *out = malloc(strlen(id) * 3 + 1), *at = out;
-
-	for (const unsigned char *c = (const unsigned char *)id; out && *c; c++) {
-		if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
-		    (*c >= '0' && *c <= '9') || strchr("-._~!", *c))
-			*at++ = (char)*c;
-		else
-			at += sprintf(at, "%%%02X", *c);
-	}
-	if (out)
-		*at = '\0';
-	return out;
-}
-
-static int make(struct graph *graph, char *url, enum http_priority priority, void *arg,
-		bool (*finish)(struct graph_call *, struct graph_result *, const char *, size_t),
-		struct graph_call **ret)
-{
-	struct graph_call *call = url ? graph_call_new(graph, url, priority) : NULL;
-
-	if (!call)
-		return -ENOMEM;
-	call->finish = finish;
-	call->arg = arg;
-	*ret = call;
-	return 0;
-}
-
-/* The URL of an item of a drive with something behind it. */
 static char *item_url(struct graph *graph, const char *drive_id, const char *id, const char *tail)
 {
-	auto_free char *drive = escape(drive_id);
-	auto_free char *item = id ? escape(id) : NULL;
-	char *url = NULL;
-	int r;
-
-	if (!drive || (id && !item))
-		return NULL;
-	r = id ? asprintf(&url, "%s/drives/%s/items/%s%s", graph->base_url, drive, item, tail)
-	       : asprintf(&url, "%s/drives/%s/root%s", graph->base_url, drive, tail);
-	return r < 0 ? NULL : url;
+	return graph_url_item(graph, drive_id, id, NULL, tail);
 }
 
 /* How often what cannot be believed is asked for again: it may be a hiccup of the service. */
@@ -253,7 +215,7 @@ int graph_get_drive(struct graph *graph, const char *drive_path, enum http_prior
 
 	if (asprintf(&url, "%s%s", graph->base_url, drive_path) < 0)
 		return -ENOMEM;
-	r = make(graph, url, priority, arg, finish_drive, &call);
+	r = graph_call_make(graph, url, priority, arg, finish_drive, &call);
 	if (r < 0)
 		return r;
 	call->fn.drive = fn;
@@ -264,8 +226,8 @@ static int get_item(struct graph *graph, char *url, enum http_priority priority,
 		    void *arg, bool wants_redirect, struct graph_call **ret)
 {
 	struct graph_call *call;
-	int r = make(graph, url, priority, arg, wants_redirect ? finish_redirect : finish_item,
-		     &call);
+	int r = graph_call_make(graph, url, priority, arg,
+				wants_redirect ? finish_redirect : finish_item, &call);
 
 	if (r < 0)
 		return r;
@@ -291,6 +253,16 @@ int graph_get_content_info(struct graph *graph, const char *drive_id, const char
 		priority, fn, arg, false, ret);
 }
 
+int graph_get_child(struct graph *graph, const char *drive_id, const char *folder_id,
+		    const char *name, enum http_priority priority, graph_item_fn fn, void *arg,
+		    struct graph_call **ret)
+{
+	if (!graph_url_is_name(name))
+		return -EINVAL;
+	return get_item(graph, graph_url_item(graph, drive_id, folder_id, name, "?select=" FIELDS),
+			priority, fn, arg, false, ret);
+}
+
 int graph_get_content_url(struct graph *graph, const char *drive_id, const char *id,
 			  enum http_priority priority, graph_item_fn fn, void *arg,
 			  struct graph_call **ret)
@@ -303,7 +275,7 @@ static int get_page(struct graph *graph, char *url, enum http_priority priority,
 		    void *arg, bool is_delta, struct graph_call **ret)
 {
 	struct graph_call *call;
-	int r = make(graph, url, priority, arg, finish_page, &call);
+	int r = graph_call_make(graph, url, priority, arg, finish_page, &call);
 
 	if (r < 0)
 		return r;
@@ -337,11 +309,58 @@ int graph_get_delta(struct graph *graph, const char *drive_id, const char *link,
 	return get_page(graph, url, priority, fn, arg, link && !is_latest, ret);
 }
 
+/* An empty page may have another behind it. */
+static bool goes_on(struct graph_call *call, struct item_page *page)
+{
+	if (page->n > 0 || page->bad_n > 0 || !page->next_link)
+		return false;
+	free(call->url);
+	call->url = take_ptr(&page->next_link);
+	call->tries_n = 0;
+	return ++call->pages_n < EMPTY_PAGES_MAX && graph_call_again(call, 0);
+}
+
+static bool finish_emptiness(struct graph_call *call, struct graph_result *result, const char *body,
+			     size_t len)
+{
+	struct item_problem problem = { "" };
+	struct item_page page = { 0 };
+	int r = result->error ? 0 : item_parse_page(body, len, &page, &problem);
+	bool ends = true, is_empty;
+
+	if (r == 0)
+		r = check_links(call, &page, &problem);
+	if (r < 0)
+		ends = note_bad(call, result, r, &problem);
+	is_empty = page.n == 0 && page.bad_n == 0 && !page.next_link;
+	if (result->error == 0 && ends)
+		ends = !goes_on(call, &page);
+	item_page_fini(&page);
+	if (ends)
+		call->fn.emptiness(call->arg, result, result->error == 0 && is_empty);
+	return ends;
+}
+
+int graph_get_emptiness(struct graph *graph, const char *drive_id, const char *id,
+			enum http_priority priority, graph_emptiness_fn fn, void *arg,
+			struct graph_call **ret)
+{
+	struct graph_call *call;
+	int r = graph_call_make(graph,
+				item_url(graph, drive_id, id, "/children?$top=1&select=id,name"),
+				priority, arg, finish_emptiness, &call);
+
+	if (r < 0)
+		return r;
+	call->fn.emptiness = fn;
+	return graph_call_start(call, ret);
+}
+
 static int get_subscription(struct graph *graph, char *url, graph_subscription_fn fn, void *arg,
 			    struct graph_call **ret)
 {
 	struct graph_call *call;
-	int r = make(graph, url, HTTP_BACKGROUND, arg, finish_subscription, &call);
+	int r = graph_call_make(graph, url, HTTP_BACKGROUND, arg, finish_subscription, &call);
 
 	if (r < 0)
 		return r;

@@ -1,5 +1,6 @@
 /* Replies of Graph: the first byte says as what the rest is parsed. */
 #include "item.h"
+#include "progress.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +45,24 @@ static void parse_item(const char *body, size_t len)
 	item_fini(&item);
 }
 
+static void parse_progress(const char *body, size_t len)
+{
+	struct item_problem problem = { "" };
+	struct progress_session session;
+	struct progress_copy copy;
+
+	if (progress_parse_session(body, len, &session, &problem) == 0) {
+		if (session.has_next && session.next > INT64_MAX)
+			__builtin_trap();
+		progress_session_fini(&session);
+	}
+	if (progress_parse_copy(body, len, &copy, &problem) == 0) {
+		if (!(copy.percent >= 0 && copy.percent <= 100))
+			__builtin_trap();
+		progress_copy_fini(&copy);
+	}
+}
+
 static void parse_others(const char *body, size_t len)
 {
 	struct item_problem problem = { "" };
@@ -70,6 +89,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		break;
 	case 'i':
 		parse_item(body, len - 1);
+		break;
+	case 'u':
+		parse_progress(body, len - 1);
 		break;
 	default:
 		parse_others(body, len - 1);

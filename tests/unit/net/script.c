@@ -22,7 +22,6 @@ struct script_conn {
 
 struct script {
 	script_fn fn;
-	script_take_fn take;
 	void *arg;
 	int fd;
 	unsigned port;
@@ -30,9 +29,10 @@ struct script {
 	atomic_uint requests_n, conns_n;
 	atomic_bool stopping;
 
-	pthread_mutex_t lock; /* guards released and the descriptors below */
+	pthread_mutex_t lock; /* guards what is below, and the connections' descriptors */
 	pthread_cond_t wake;
 	bool released;
+	script_take_fn take;
 	struct script_conn conns[CONNS_MAX];
 };
 
@@ -134,9 +134,14 @@ static bool read_byte(int fd, char *ret)
 static bool read_body(struct script_conn *conn, struct script_request *req, size_t len)
 {
 	struct script *s = conn->s;
-	size_t take = s->take ? s->take(req, len, s->arg) : len;
+	script_take_fn fn;
+	size_t take;
 	ssize_t n = 1;
 
+	pthread_mutex_lock(&s->lock);
+	fn = s->take;
+	pthread_mutex_unlock(&s->lock);
+	take = fn ? fn(req, len, s->arg) : len;
 	conn->is_closing = take < len;
 	req->body_len = 0;
 	req->body = malloc(take + 1);
@@ -215,7 +220,9 @@ static void *accept_all(void *arg)
 
 void script_set_take(struct script *s, script_take_fn take)
 {
+	pthread_mutex_lock(&s->lock);
 	s->take = take;
+	pthread_mutex_unlock(&s->lock);
 }
 
 struct script *script_start(script_fn fn, void *arg)

@@ -105,10 +105,65 @@ static void test_table(void **state)
 	}
 }
 
+/* What errno does not tell apart. */
+static const struct {
+	long status;
+	const char *outer, *inner;
+	enum graph_reason want;
+} reasons[] = {
+	{ 200, "", "", GRAPH_FINE },
+	{ 204, "itemNotFound", "", GRAPH_FINE },
+	{ 302, "", "", GRAPH_REFUSED },
+	{ 400, "", "", GRAPH_REFUSED },
+	{ 400, "invalidRequest", "invalidPath", GRAPH_BAD_NAME },
+	{ 400, "invalidRequest", "pathIsTooLong", GRAPH_BAD_NAME },
+	{ 401, "", "", GRAPH_SIGN_IN },
+	{ 401, "accessDenied", "", GRAPH_SIGN_IN },
+	{ 403, "", "", GRAPH_FORBIDDEN },
+	{ 403, "accessDenied", "serviceReadOnly", GRAPH_FORBIDDEN },
+	{ 403, "quotaLimitReached", "", GRAPH_FULL },
+	{ 404, "itemNotFound", "", GRAPH_MISSING },
+	{ 409, "", "", GRAPH_NAME_TAKEN },
+	{ 409, "nameAlreadyExists", "", GRAPH_NAME_TAKEN },
+	{ 409, "resourceModified", "", GRAPH_CHANGED },
+	{ 409, "lockMismatch", "", GRAPH_LOCKED },
+	{ 409, "somethingNew", "", GRAPH_NAME_TAKEN },
+	{ 412, "notAllowed", "", GRAPH_CHANGED },
+	{ 412, "notAllowed", "preconditionFailed", GRAPH_CHANGED },
+	{ 413, "", "", GRAPH_TOO_LARGE },
+	{ 423, "notAllowed", "", GRAPH_LOCKED },
+	{ 429, "accessDenied", "", GRAPH_THROTTLED },
+	{ 500, "", "", GRAPH_FAULT },
+	{ 503, "serviceNotAvailable", "", GRAPH_FAULT },
+	{ 503, "activityLimitReached", "", GRAPH_THROTTLED },
+	{ 501, "", "", GRAPH_REFUSED },
+	{ 507, "generalException", "", GRAPH_FULL },
+	{ 509, "", "", GRAPH_THROTTLED },
+	{ 599, "UnknownError", "", GRAPH_FAULT },
+};
+
+static void test_reasons(void **state)
+{
+	for (size_t i = 0; i < array_n(reasons); i++) {
+		struct item_error error = { 0 };
+		enum graph_reason reason;
+
+		if (reasons[i].outer[0])
+			snprintf(error.codes[error.codes_n++], 64, "%s", reasons[i].outer);
+		if (reasons[i].inner[0])
+			snprintf(error.codes[error.codes_n++], 64, "%s", reasons[i].inner);
+		reason = graph_reason(reasons[i].status, &error);
+		if (reason != reasons[i].want)
+			fail_msg("%ld %s %s gave %d", reasons[i].status, reasons[i].outer,
+				 reasons[i].inner, reason);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_reasons),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
