@@ -261,13 +261,12 @@ static void park_read(fuse_req_t req, struct fs *fs, struct content_handle *h, s
 	if (!park_begin(fs->park, &p->parked))
 		return;
 	got = content_read_start(&p->read, &is_parked);
-	if (is_parked) {
-		park_arm(&p->parked);
-		return;
+	if (!is_parked) {
+		if (park_claim(&p->parked))
+			reply_read(req, h, p->data, got);
+		park_unref(&p->parked);
 	}
-	if (park_claim(&p->parked))
-		reply_read(req, h, p->data, got);
-	park_unref(&p->parked);
+	park_arm(&p->parked);
 }
 
 void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)

@@ -157,7 +157,7 @@ static bool enlist(struct park *park, struct parked *p)
 bool park_begin(struct park *park, struct parked *p)
 {
 	p->park = park;
-	p->refs_n = 2;
+	p->refs_n = 3;
 	p->is_claimed = p->is_armed = p->is_interrupted = false;
 	list_init(&p->node);
 	if (p->dir)
@@ -189,6 +189,7 @@ void park_arm(struct parked *p)
 	mutex_unlock(&park->lock);
 	if (claimed)
 		abandon(p, error);
+	unref(p);
 }
 
 /* One that can be cancelled, claimed; NULL when there is none. */

@@ -2,8 +2,9 @@
  * Requests that wait: for a listing, for bytes, for a commit. Each is answered exactly once: by
  * what it waits for, by an interrupt (Ctrl-C: EINTR at once), or at shutdown. Any thread.
  *
- * A request has two owners, the answer and the work; the storage is freed when both have let go,
- * so whichever comes late finds valid memory and a claim that fails.
+ * A request has three owners: the answer, the work, and until park_arm() whoever starts the work,
+ * which may be over before the call that starts it returns. The storage is freed when all have let
+ * go, so whichever comes late finds valid memory and a claim that fails.
  */
 #pragma once
 
@@ -37,11 +38,12 @@ struct parked {
 	void (*free)(struct parked *p);
 };
 
-/* Parks the request, before the work is started; an interrupt is kept until park_arm(). false: the
- * mount is going away and the request is answered; the work must not start, and the storage is
- * freed. */
+/* Parks the request, before the work is started; an interrupt is kept until park_arm(), which must
+ * follow in any case. false: the mount is going away and the request is answered; the work must not
+ * start, and the storage is freed. */
 must_check bool park_begin(struct park *park, struct parked *p);
-/* The work is started and can be cancelled from now on. */
+/* The work is started, or about to be, and can be cancelled from now on; or it was not needed, and
+ * the request is answered. Lets go of the starter's part. */
 void park_arm(struct parked *p);
 /* An interrupt for the request with this number; it may be gone. */
 void park_interrupt(struct park *park, uint64_t number);
