@@ -74,7 +74,7 @@ struct fetch_file {
 	struct list node, streams, waits, segments;
 	struct loop_call kick;
 	bool is_kicked, is_closed;
-	bool was_kicked; /* the loop knows it */
+	bool was_kicked;    /* the loop knows it */
 	bool wants_recheck; /* the hash was wrong: ask for the version again */
 	bool had_block;
 	int dead;        /* -ESTALE, -EIO: nothing is fetched any more */
