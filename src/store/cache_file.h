@@ -79,8 +79,8 @@ struct cache {
 	uint64_t retry_at_ms;
 	struct list buckets[CACHE_BUCKETS_N];
 	struct list pins[CACHE_BUCKETS_N]; /* by content, as buckets */
-	struct list closing; /* files for the keeper, the first closed first */
-	unsigned closing_n;  /* those that the keeper has in hand included */
+	struct list closing;               /* files for the keeper, the first closed first */
+	unsigned closing_n;                /* those that the keeper has in hand included */
 	uint64_t bytes, files_n, evicted_n, held_bytes;
 	/* Use is dated by ages: one for each part of the budget that was written. */
 	uint64_t age, age_bytes;

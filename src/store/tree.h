@@ -95,8 +95,8 @@ uint64_t tree_items_n(const struct tree *tree);
 
 /* The tree's counter now; rises with every commit that changed something. Any thread, no I/O. */
 uint64_t tree_note(struct tree *tree);
-/* Rises before and after each commit of rows; odd: one is under way. A row that was read when it was
- * even is what the tree has for as long as it stays the same. Any thread, no I/O. */
+/* Rises before and after each commit of rows; odd: one is under way. A row that was read when it
+ * was even is what the tree has for as long as it stays the same. Any thread, no I/O. */
 uint64_t tree_commits_n(const struct tree *tree);
 
 /* Small persistent strings (delta link, crawl link, ...). get: any thread, caller frees, -ENOENT;

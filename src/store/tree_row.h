@@ -89,8 +89,8 @@ struct tree {
 	bool has_tombs;          /* false: certainly none; store lane */
 	atomic_uint_fast64_t seq;
 	atomic_uint_fast64_t commits_n; /* begun and ended; odd while one is under way */
-	atomic_uint_fast64_t items_n; /* as committed, the root included */
-	uint64_t items_now;           /* in the transaction that runs; store lane */
+	atomic_uint_fast64_t items_n;   /* as committed, the root included */
+	uint64_t items_now;             /* in the transaction that runs; store lane */
 	atomic_bool gives_up;
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
