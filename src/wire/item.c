@@ -264,6 +264,41 @@ void item_fini(struct item *item)
 	*item = (struct item){ 0 };
 }
 
+int item_copy(const struct item *item, struct item *ret)
+{
+	struct item copy = *item;
+	const struct {
+		char **to;
+		const char *from;
+	} texts[] = {
+		{ &copy.id, item->id },
+		{ &copy.parent_id, item->parent_id },
+		{ &copy.parent_drive_id, item->parent_drive_id },
+		{ &copy.etag, item->etag },
+		{ &copy.ctag, item->ctag },
+		{ &copy.web_url, item->web_url },
+		{ &copy.download_url, item->download_url },
+		{ &copy.remote_drive_id, item->remote_drive_id },
+		{ &copy.remote_id, item->remote_id },
+	};
+	bool is_whole = true;
+
+	copy.name = item->name ? malloc(item->name_len + 1) : NULL;
+	if (copy.name)
+		memcpy(copy.name, item->name, item->name_len + 1);
+	is_whole = copy.name || !item->name;
+	for (size_t i = 0; i < array_n(texts); i++) {
+		*texts[i].to = texts[i].from ? strdup(texts[i].from) : NULL;
+		is_whole &= *texts[i].to || !texts[i].from;
+	}
+	if (!is_whole) {
+		item_fini(&copy);
+		return -ENOMEM;
+	}
+	*ret = copy;
+	return 0;
+}
+
 static void put_object(struct json_object **obj)
 {
 	json_object_put(*obj);

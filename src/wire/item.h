@@ -85,6 +85,7 @@ must_check int item_parse_page(const char *body, size_t len, struct item_page *r
 must_check int item_parse_body(const char *body, size_t len, struct item *ret,
 			       struct item_problem *problem);
 void item_fini(struct item *item);
+must_check int item_copy(const struct item *item, struct item *ret);
 void item_page_fini(struct item_page *page);
 /* Moves a page's items and links, which take the place of those before, to the end of another, and
  * frees its rest. -ENOMEM: nothing happened. */
