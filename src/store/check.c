@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "log.h"
+#include "tree_pending.h"
 #include "tree_row.h"
 
 #include <errno.h>
@@ -113,7 +114,7 @@ static int look_at(struct check *check, const struct tree_row *row)
 {
 	int r;
 
-	if (row->attr.seq > check->note || is_seen(check, row->id))
+	if (row->attr.seq > check->note || tree_local_is_id(row->id) || is_seen(check, row->id))
 		return 0;
 	r = is_topmost(check, row);
 	if (r <= 0)

@@ -1,6 +1,7 @@
 #include "names.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -24,9 +25,15 @@ static int hex_value(char c)
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* Only what could be an escape: "%20" in a name is what it is. */
 static bool looks_escaped(const char *s, size_t left)
 {
-	return left >= 3 && s[0] == '%' && hex_value(s[1]) >= 0 && hex_value(s[2]) >= 0;
+	int c;
+
+	if (left < 3 || s[0] != '%' || hex_value(s[1]) < 0 || hex_value(s[2]) < 0)
+		return false;
+	c = hex_value(s[1]) * 16 + hex_value(s[2]);
+	return c < 0x20 || c >= 0x7f || c == '/' || c == '%' || c == '.';
 }
 
 /* Bytes of the character at s that may be shown as they are; 0: escape the first one. */
@@ -115,20 +122,24 @@ static size_t cut_at_character(const char *s, size_t len, size_t max)
 	return max;
 }
 
-void names_distinguish(const char *shown, const char *id, unsigned nth,
-		       char ret[NAMES_MAX_BYTES + 1])
+void names_mark(const char *shown, const char *mark, char ret[NAMES_MAX_BYTES + 1])
 {
 	const char *dot = strrchr(shown, '.');
 	size_t len = strlen(shown);
 	size_t stem = dot && dot != shown && len - (size_t)(dot - shown) <= EXTENSION_MAX
 			      ? (size_t)(dot - shown)
 			      : len;
-	unsigned long long hash = hash_of(id, strlen(id)) + nth;
-	char mark[HASH_DIGITS + 4];
-	size_t max;
+	size_t max = NAMES_MAX_BYTES - strlen(mark) - 3 - (len - stem);
 
-	snprintf(mark, sizeof(mark), " (%016llx)", hash);
-	max = NAMES_MAX_BYTES - strlen(mark) - (len - stem);
-	snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s%s%s", (int)cut_at_character(shown, stem, max),
+	snprintf(ret, NAMES_MAX_BYTES + 1, "%.*s (%s)%s", (int)cut_at_character(shown, stem, max),
 		 shown, mark, shown + stem);
+}
+
+void names_distinguish(const char *shown, const char *id, unsigned nth,
+		       char ret[NAMES_MAX_BYTES + 1])
+{
+	char mark[HASH_DIGITS + 1];
+
+	snprintf(mark, sizeof(mark), "%016" PRIx64, hash_of(id, strlen(id)) + nth);
+	names_mark(shown, mark, ret);
 }

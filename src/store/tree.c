@@ -2,6 +2,7 @@
 #include "tree_row.h"
 
 #include "log.h"
+#include "tree_fold.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,13 +13,13 @@
 #include <sys/random.h>
 
 enum {
-	VERSION = 3,
+	VERSION = 4,
 	WRITER_CACHE_KIB = 24576,
 	READER_CACHE_KIB = 2048,
 	READERS_MAX = 12,
 	PROGRESS_STEPS = 100000
 };
-enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_KV, R_N };
+enum { R_GET, R_LOOKUP, R_META, R_BY_ID, R_LIST, R_KV, R_PENDING, R_N };
 
 #define COLUMNS                                                                                 \
 	"ino, id, parent, pid, name, kind, size, smtime, mtime, btime, mode, cid, seq, flags, " \
@@ -44,12 +45,26 @@ static const char schema[] =
 	" state INTEGER NOT NULL);"
 	"CREATE TABLE tomb(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,"
 	" seq INTEGER NOT NULL, at INTEGER NOT NULL);"
+	"CREATE TABLE pending(ino INTEGER PRIMARY KEY, what INTEGER NOT NULL, id TEXT,"
+	" base_pid TEXT, base_name TEXT, base_cid INTEGER NOT NULL, base_size INTEGER NOT NULL,"
+	" etag TEXT, ctag TEXT, hash BLOB, error INTEGER NOT NULL, reason TEXT, session TEXT,"
+	" session_cid INTEGER NOT NULL, is_written INTEGER NOT NULL, hid INTEGER);"
+	"CREATE INDEX pending_id ON pending(hid) WHERE hid IS NOT NULL;"
+	"CREATE INDEX pending_place ON pending(base_pid, base_name COLLATE NOCASE)"
+	" WHERE base_pid IS NOT NULL;"
+	"CREATE TABLE fresh(id TEXT PRIMARY KEY) WITHOUT ROWID;"
+	"CREATE TABLE asked(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, ino INTEGER NOT NULL,"
+	" by_id TEXT NOT NULL);"
 	"CREATE TABLE kv(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
 	"INSERT INTO items(" COLUMNS ", hid) VALUES(1, '', 0, NULL, '', 1, 0, 0, 0, 0, 493, 0, 0,"
 	" 0, NULL, NULL, NULL, NULL, 0)";
 
 #define ATTRIBUTES "ino, parent, kind, size, mtime, btime, mode, cid, seq, flags & 1"
-#define STAGED     "n, id, pid, name, kind, size, mtime, btime, flags, etag, ctag, hash, web_url"
+#define PENDING                                                                              \
+	"ino, what, id, base_pid, base_name, base_cid, base_size, etag, ctag, hash, error, " \
+	"reason,"                                                                            \
+	" session, session_cid, is_written"
+#define STAGED "n, id, pid, name, kind, size, mtime, btime, flags, etag, ctag, hash, web_url"
 
 static const char *const writer_sql[W_N] = {
 	[W_GET] = "SELECT " COLUMNS " FROM items WHERE ino = ?1",
@@ -72,8 +87,7 @@ static const char *const writer_sql[W_N] = {
 			   " btime = ?10, mode = ?11, cid = ?12, seq = ?13, flags = ?14,"
 			   " etag = ?15, ctag = ?16, hash = ?17, web_url = ?18 WHERE ino = ?1",
 	[W_DELETE] = "DELETE FROM items WHERE ino = ?1",
-	[W_BUMP_DIR] = "UPDATE items SET mtime = mtime + 1, seq = ?1 WHERE ino = ?2",
-	[W_CHILDREN] = "SELECT ino FROM items WHERE parent = ?1 LIMIT 1",
+	[W_BUMP_DIR] = "UPDATE items SET mtime = mtime + 1 WHERE ino = ?1",
 	[W_NEXT_CHILD] = "SELECT ino FROM items WHERE parent = ?1 AND ino > ?2"
 			 " ORDER BY ino LIMIT 1",
 	[W_ORPHANS] = "SELECT ino FROM items WHERE pid = ?1 AND parent = -1 AND ino > ?2"
@@ -97,16 +111,44 @@ static const char *const writer_sql[W_N] = {
 	[W_STAGE_GET] = "SELECT " STAGED ", state FROM stage WHERE id = ?1",
 	[W_STAGE_GET_STATE] = "SELECT state, flags & 1 FROM stage WHERE id = ?1",
 	[W_STAGE_STATE] = "UPDATE stage SET state = ?2 WHERE id = ?1",
-	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 ORDER BY n LIMIT 1",
+	[W_STAGE_DEAD] = "SELECT n, id FROM stage WHERE n > ?1 AND flags & 1 AND state <> 2"
+			 " ORDER BY n LIMIT 1",
+	[W_FRESH_PUT] = "INSERT OR IGNORE INTO fresh VALUES(?1)",
+	[W_FRESH_IS] = "SELECT 1 FROM fresh WHERE id = ?1",
+	[W_FRESH_ASK] = "INSERT OR IGNORE INTO asked(id, ino, by_id) SELECT id, 0, id FROM fresh"
+			" WHERE (?1 OR EXISTS (SELECT 1 FROM stage WHERE stage.id = fresh.id))",
+	[W_FRESH_DONE] = "UPDATE stage SET state = 2 WHERE id IN (SELECT id FROM fresh)",
 	/* As good as told deleted; size is the inode then. */
-	[W_STAGE_UNSEEN] = "INSERT INTO stage(id, flags, state, size) SELECT id, 9, 0, ino"
-			   " FROM items WHERE ino > ?2 AND ino <= ?3 AND seq <= ?1"
-			   " AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)",
+	[W_STAGE_UNSEEN] =
+		"INSERT INTO stage(id, flags, state, size) SELECT id, 9, 0, ino"
+		" FROM items WHERE ino > ?2 AND ino <= ?3 AND seq <= ?1 AND flags & 8 = 0"
+		" AND NOT EXISTS (SELECT 1 FROM stage WHERE stage.id = items.id)",
 	/* Others told of them since they were found missing. */
 	[W_STAGE_YOUNG] = "DELETE FROM stage WHERE flags = 9 AND NOT coalesce("
 			  "(SELECT seq <= ?1 FROM items WHERE ino = stage.size), 0)",
-	[W_FORGET_COMPLETE] = "UPDATE items SET flags = flags & ~1 WHERE ino = ?1",
-	[W_FORGET_ALL] = "UPDATE items SET flags = flags & ~1 WHERE kind = 1",
+	[W_FORGET_COMPLETE] =
+		"UPDATE items SET flags = flags & ~1 WHERE ino = ?1 AND flags & 8 = 0",
+	[W_FORGET_ALL] = "UPDATE items SET flags = flags & ~1 WHERE kind = 1 AND flags & 8 = 0",
+	[W_TOUCH_DIR] = "UPDATE items SET mtime = max(mtime + 1, ?2) WHERE ino = ?1",
+	[W_NAMES] = "SELECT ino, name FROM items WHERE parent = ?1",
+	[W_PENDING_GET] = "SELECT " PENDING " FROM pending WHERE ino = ?1",
+	[W_PENDING_BY_ID] = "SELECT " PENDING " FROM pending WHERE hid = ?1 AND id = ?2",
+	[W_PENDING_NEXT] = "SELECT " PENDING " FROM pending WHERE ino > ?1 ORDER BY ino LIMIT 1",
+	[W_PENDING_IS] = "SELECT 1 FROM pending WHERE ino = ?1",
+	[W_PENDING_PUT] = "INSERT OR REPLACE INTO pending(" PENDING ", hid) VALUES(?1, ?2, ?3, ?4,"
+			  " ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+	[W_PENDING_DROP] = "DELETE FROM pending WHERE ino = ?1",
+	[W_PENDING_PLACE] = "SELECT 1 FROM pending WHERE base_pid = ?1"
+			    " AND base_name = ?2 COLLATE NOCASE AND ino <> ?3 LIMIT 1",
+	[W_PENDING_RENUMBER] = "UPDATE pending SET ino = ?2 WHERE ino = ?1",
+	[W_ASKED_PUT] = "INSERT OR REPLACE INTO asked(id, ino, by_id) VALUES(?1, ?2, ?3)",
+	[W_ASKED_DROP] = "DELETE FROM asked WHERE id = ?1",
+	[W_ASKED_NEXT] = "SELECT n, id, ino, by_id FROM asked WHERE n > ?1 ORDER BY n LIMIT 1",
+	[W_ASKED_AFTER] =
+		"INSERT OR REPLACE INTO asked(id, ino, by_id) SELECT ?3, asked.ino, asked.by_id"
+		" FROM items JOIN asked ON asked.id = items.id"
+		" WHERE parent = ?1 AND name = ?2 AND parent > 0",
+	[W_PENDING_CHILD] = "SELECT 1 FROM pending WHERE base_pid = ?1 LIMIT 1",
 };
 
 static const char *const reader_sql[R_N] = {
@@ -119,8 +161,11 @@ static const char *const reader_sql[R_N] = {
 	[R_LIST] = "SELECT " ATTRIBUTES ", name FROM items WHERE parent = ?1 AND ino > ?2"
 		   " ORDER BY ino",
 	[R_KV] = "SELECT value FROM kv WHERE key = ?1",
+	[R_PENDING] = "SELECT error, reason FROM pending WHERE ino = ?1",
 };
 
+/* Changes when what was committed is synced. */
+#define KV_SYNCED "synced"
 /* There while a process that wrote has the tree open. */
 #define KV_IN_USE "in_use"
 
@@ -154,6 +199,21 @@ static int load_tombs(struct tree *tree)
 	tree->has_tombs = r > 0;
 	if (r > 0)
 		(void)sqlite3_reset(s);
+	return r < 0 ? r : 0;
+}
+
+static int load_pending(struct tree *tree)
+{
+	sqlite3_stmt *s;
+	const char *sql = "SELECT count(*) FROM pending";
+	int r = db_prepare(tree->db, &sql, 1, &s);
+
+	if (r < 0)
+		return r;
+	r = db_step(s);
+	if (r > 0)
+		tree->pending_n = (uint64_t)sqlite3_column_int64(s, 0);
+	db_finalize(&s, 1);
 	return r < 0 ? r : 0;
 }
 
@@ -251,6 +311,8 @@ int tree_open(int dir_fd, const char *name, const char *drive_id, struct tree **
 	if (r == 0)
 		r = load_counter(tree, "next_ino", &tree->next_ino);
 	if (r == 0)
+		r = load_pending(tree);
+	if (r == 0)
 		r = load_tombs(tree);
 	if (r < 0) {
 		tree_free(tree);
@@ -273,6 +335,7 @@ void tree_free(struct tree *tree)
 		log_warn("the next start will check the whole tree");
 	db_finalize(tree->w, W_N);
 	db_close(tree->db);
+	tree_fold_free(tree);
 	if (tree->dir_fd >= 0)
 		close(tree->dir_fd);
 	free(tree->path);
@@ -507,6 +570,42 @@ int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn, 
 uint64_t tree_items_n(const struct tree *tree)
 {
 	return tree->items_n;
+}
+
+int tree_get_unsent(struct tree *tree, uint64_t ino, int *ret_error, char **ret_reason)
+{
+	struct dbpool_reader *reader;
+	sqlite3_stmt *s;
+	int r;
+
+	if (tree->pending_n == 0)
+		return -ENOENT;
+	reader = dbpool_get(&tree->readers);
+	if (!reader)
+		return -EIO;
+	s = reader->s[R_PENDING];
+	sqlite3_bind_int64(s, 1, (int64_t)ino);
+	r = db_step(s);
+	if (r > 0) {
+		*ret_error = sqlite3_column_int(s, 0);
+		*ret_reason = db_take_text(s, 1);
+		(void)sqlite3_reset(s);
+	}
+	dbpool_put(&tree->readers, reader);
+	return r > 0 ? 0 : r == 0 ? -ENOENT : -EIO;
+}
+
+int tree_sync(struct tree *tree)
+{
+	/* A commit that is synced takes all that came before it along: they are in one log. */
+	int r = db_exec(tree->db, "PRAGMA synchronous = FULL");
+
+	if (r == 0)
+		r = tree_kv_set(tree, KV_SYNCED, tree->is_synced_odd ? "1" : "0");
+	tree->is_synced_odd = !tree->is_synced_odd;
+	if (db_exec(tree->db, "PRAGMA synchronous = NORMAL") < 0 && r == 0)
+		r = -EIO;
+	return r;
 }
 
 int tree_kv_get(struct tree *tree, const char *key, char **ret)

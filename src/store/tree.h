@@ -32,6 +32,8 @@ struct change_set; /* store/change.h */
 
 enum { TREE_ROOT_INO = 1 };
 enum tree_kind { TREE_FILE, TREE_DIR };
+/* In a mode: somebody chose these bits; else they are what every file, or folder, has. */
+enum { TREE_MODE_SET = 0x10000 };
 
 /* What stat(2) needs; fixed size, no pointers. */
 struct tree_attr {
@@ -41,7 +43,7 @@ struct tree_attr {
 	uint64_t seq;    /* tree counter at the last change of this row */
 	uint64_t size;   /* bytes; 0 for directories */
 	int64_t mtime_ns, btime_ns;
-	uint32_t mode; /* permission bits only; local, not from the service */
+	uint32_t mode; /* permission bits; local, not from the service; TREE_MODE_SET */
 	enum tree_kind kind;
 	bool complete; /* directory: every child that the service has is a row */
 };
@@ -90,6 +92,10 @@ typedef int (*tree_list_fn)(void *arg, const struct tree_attr *attr, const char 
 must_check int tree_list(struct tree *tree, uint64_t dir, uint64_t after, tree_list_fn fn,
 			 void *arg);
 
+/* Is something of this item not at the service yet? 0, -ENOENT: no. ret_error, ret_reason (NULL;
+ * the caller frees it): why the service refused it for good; 0: it was not. */
+must_check int tree_get_unsent(struct tree *tree, uint64_t ino, int *ret_error, char **ret_reason);
+
 /* Rows, the root included. Any thread, no I/O. */
 uint64_t tree_items_n(const struct tree *tree);
 
@@ -120,8 +126,15 @@ struct tree_guard {
 	bool (*file_open)(void *arg, uint64_t ino); /* is this file open? then a new content gives
 						     * the item a new inode, and the old inode
 						     * number goes on without a row */
+	/* Is the service being told of what had this inode number or this id (which may be
+	 * another row's by now)? Then what is said of it now waits: the owner asks for it
+	 * afterwards (tree_local_asks()). */
+	bool (*is_sending)(void *arg, uint64_t ino, const char *id);
 };
 void tree_set_guard(struct tree *tree, const struct tree_guard *guard);
+
+/* What was committed survives a power cut. Store lane. */
+must_check int tree_sync(struct tree *tree);
 
 /* The owner is about to end: what takes long on the store lane is given up, with -ECANCELED and
  * without effect; the service tells it again. Any thread. */

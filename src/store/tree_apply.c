@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "config-build.h"
 #include "log.h"
+#include "tree_settle.h"
 
 #include <errno.h>
 #include <string.h>
@@ -238,7 +239,9 @@ static int settle_occupant(struct tree *tree, struct stack *stack, struct tree_r
 		return state;
 	if (dies && other->attr.kind == TREE_FILE)
 		return tree_place_delete(tree, other);
-	if (dies || state == STAGE_DOING || state == STAGE_PUT_OFF)
+	if (dies)
+		return tree_settle_aside(tree, other);
+	if (state == STAGE_DOING || state == STAGE_PUT_OFF)
 		return tree_place_aside(tree, other);
 	/* Settled or not staged, it stays: two of one name. */
 	return state == STAGE_TODO ? push(stack, other->id) : 0;
@@ -253,6 +256,10 @@ static int name_first(struct tree *tree, struct stack *stack, const struct item 
 
 	if (!item->parent_id || !item->name)
 		return 0;
+	/* Of a file that changed on both sides, theirs goes where the service says. */
+	r = item->kind == ITEM_FILE ? 0 : tree_settle_has_place(tree, item->id);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = tree_row_by_id(tree, item->parent_id, &parent);
 	if (r <= 0)
 		return r;
@@ -262,7 +269,11 @@ static int name_first(struct tree *tree, struct stack *stack, const struct item 
 	r = tree_row_by_name(tree, dir, wanted, &other);
 	if (r <= 0)
 		return r;
-	r = strcmp(other.id, item->id) == 0 ? 0 : settle_occupant(tree, stack, &other);
+	r = strcmp(other.id, item->id) == 0 ? 0 : tree_settle_has_place(tree, other.id);
+	if (r == 0 && strcmp(other.id, item->id) != 0)
+		r = settle_occupant(tree, stack, &other);
+	else if (r > 0)
+		r = 0;
 	tree_row_fini(&other);
 	return r;
 }
@@ -284,6 +295,9 @@ static int put_off(struct tree *tree, const struct item *item, bool is_awaited)
 
 	if (item->kind == ITEM_FILE || item->is_root || !item->parent_id)
 		return 0;
+	r = tree_settle_has_place(tree, item->id);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = tree_row_by_id(tree, item->id, &row);
 	if (r <= 0)
 		return r;
@@ -400,7 +414,7 @@ static int apply_live(struct tree *tree)
 	}
 }
 
-static int delete_id(struct tree *tree, const char *id)
+int tree_apply_deletion(struct tree *tree, const char *id)
 {
 	struct tree_row row;
 	int r = tree_row_by_id(tree, id, &row);
@@ -433,7 +447,7 @@ static int apply_deletions(struct tree *tree)
 		n = sqlite3_column_int64(s, 0);
 		id = db_take_text(s, 1);
 		(void)sqlite3_reset(s);
-		r = id ? delete_id(tree, id) : -ENOMEM;
+		r = id ? tree_apply_deletion(tree, id) : -ENOMEM;
 		if (r < 0)
 			return r;
 	}
@@ -454,6 +468,8 @@ static int apply_all(struct tree *tree, const char *link, bool full)
 {
 	int r = full ? tree_stage_end_full(tree) : 0;
 
+	if (r == 0)
+		r = tree_stage_skip_fresh(tree, full);
 	if (r == 0)
 		r = apply_live(tree);
 	if (r == 0)
@@ -484,6 +500,8 @@ int tree_stage_apply(struct tree *tree, const char *link, bool full,
 	if (full)
 		tree->changed = true;
 	r = tree_end(tree, r, ret_changes);
+	if (r == 0)
+		tree->is_staging = false;
 	if (r == 0 && full)
 		tree->full_seq = tree->seq;
 	return r;

@@ -3,6 +3,8 @@
 
 #include "clock.h"
 #include "log.h"
+#include "tree_pending.h"
+#include "tree_settle.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,52 +46,51 @@ static int delete_one(struct tree *tree, const struct tree_row *row)
 
 	if (r == 0)
 		r = tree_row_delete(tree, row->attr.ino);
+	if (r == 0 && tree->pending_now > 0)
+		r = tree_pending_drop(tree, row->attr.ino);
 	if (r == 0)
 		r = bury(tree, row->id);
 	return r < 0 ? r : tree_row_bump(tree, row->parent);
 }
 
-/* The inode of any child, 0 for none. */
-static int first_child(struct tree *tree, uint64_t dir, uint64_t *ret)
-{
-	sqlite3_stmt *s = tree->w[W_CHILDREN];
-	int r;
-
-	sqlite3_bind_int64(s, 1, (int64_t)dir);
-	r = db_step(s);
-	*ret = r > 0 ? (uint64_t)sqlite3_column_int64(s, 0) : 0;
-	if (r > 0)
-		(void)sqlite3_reset(s);
-	return r < 0 ? r : 0;
-}
-
 int tree_place_delete(struct tree *tree, const struct tree_row *top)
 {
-	/* Down to a leaf, delete it, and again from where that was: no recursion, no list, however
-	 * deep or wide the folder is. */
-	uint64_t at = top->attr.ino;
+	/* Down to a leaf, delete it, and on from there: no recursion, no list, however deep or wide
+	 * the folder is. */
+	uint64_t at = top->attr.ino, after = 0;
+	int r = tree_settle_rescue(tree, top);
 
-	for (;;) {
+	if (r > 0)
+		r = 0;
+	while (r == 0) {
 		struct tree_row row;
 		uint64_t child;
-		int r = tree->gives_up ? -ECANCELED : first_child(tree, at, &child);
+		bool is_top;
 
+		r = tree->gives_up ? -ECANCELED : tree_row_next_child(tree, at, after, &child);
 		if (r < 0)
 			return r;
 		if (child) {
-			at = child;
+			r = tree_settle_is_elsewhere(tree, child);
+			if (r < 0)
+				return r;
+			at = r > 0 ? at : child;
+			after = r > 0 ? child : 0;
+			r = 0;
 			continue;
 		}
 		r = tree_row_get(tree, at, &row);
 		if (r <= 0)
 			return r;
+		r = tree_local_is_id(row.id) ? 0 : delete_one(tree, &row);
+		is_top = at == top->attr.ino;
+		after = at;
 		at = row.attr.parent;
-		r = delete_one(tree, &row);
-		bool is_top = row.attr.ino == top->attr.ino;
 		tree_row_fini(&row);
-		if (r < 0 || is_top)
+		if (is_top)
 			return r;
 	}
+	return r;
 }
 
 static int delete_orphans(struct tree *tree, const char *pid)
@@ -112,10 +113,29 @@ static int delete_orphans(struct tree *tree, const char *pid)
 		if (r <= 0)
 			return r < 0 ? r : -EUCLEAN;
 		r = tree_place_delete(tree, &row);
+		/* It has changes of here, and is new. */
+		if (r == 0)
+			r = tree_settle_orphan(tree, row.attr.ino);
 		tree_row_fini(&row);
 		if (r < 0)
 			return r;
 	}
+}
+
+int tree_place_is_buried(struct tree *tree, const char *id, uint64_t *ret_seq)
+{
+	sqlite3_stmt *s = tree->w[W_TOMB_GET];
+	int r;
+
+	if (!tree->has_tombs)
+		return 0;
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r > 0) {
+		*ret_seq = (uint64_t)sqlite3_column_int64(s, 0);
+		(void)sqlite3_reset(s);
+	}
+	return r;
 }
 
 int tree_place_unbury(struct tree *tree, const char *id)
@@ -131,6 +151,8 @@ int tree_place_bury(struct tree *tree, const char *id)
 	sqlite3_stmt *s = tree->w[W_TOMB_GET];
 	int r = delete_orphans(tree, id);
 
+	if (r == 0)
+		r = tree_settle_gone(tree, id);
 	if (r < 0)
 		return r;
 	db_text(s, 1, id);
@@ -252,6 +274,17 @@ static int move_row(struct tree *tree, struct tree_row *row, int64_t to_parent, 
 	return r < 0 || from == to_parent ? r : tree_row_bump(tree, to_parent);
 }
 
+int tree_place_move(struct tree *tree, struct tree_row *row, int64_t parent, const char *pid,
+		    const char *name)
+{
+	return move_row(tree, row, parent, pid, name, true);
+}
+
+int tree_place_rename(struct tree *tree, struct tree_row *row, const char *name)
+{
+	return move_row(tree, row, row->parent, row->pid, name, true);
+}
+
 int tree_place_aside(struct tree *tree, struct tree_row *row)
 {
 	char name[64];
@@ -259,7 +292,7 @@ int tree_place_aside(struct tree *tree, struct tree_row *row)
 	snprintf(name, sizeof(name), ".graphfs-moving-%llu", (unsigned long long)row->attr.ino);
 	if (strcmp(row->name, name) == 0)
 		return 0;
-	return move_row(tree, row, row->parent, row->pid, name, true);
+	return tree_place_rename(tree, row, name);
 }
 
 int tree_place_is_below(struct tree *tree, int64_t dir, uint64_t ino)
@@ -300,6 +333,10 @@ static int free_name(struct tree *tree, int64_t parent, const char *id, const ch
 {
 	int r = tree_row_is_taken(tree, parent, id, wanted);
 
+	if (r > 0) {
+		r = tree_pending_ask_after(tree, parent, wanted, id);
+		r = r < 0 ? r : 1;
+	}
 	memcpy(ret, wanted, strlen(wanted) + 1);
 	for (unsigned nth = 0; r > 0 && nth < NAME_TRIES_MAX; nth++) {
 		names_distinguish(wanted, id, nth, ret);
@@ -361,9 +398,9 @@ static bool is_open(struct tree *tree, const struct tree_row *row)
 }
 
 static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *now,
-		      const struct item *item)
+		      const struct item *item, const struct tree_settled *settled)
 {
-	bool new_content = has_new_content(row, now, item);
+	bool new_content = !settled->keeps_content && has_new_content(row, now, item);
 	int64_t shown_before = row->attr.mtime_ns;
 	bool silent = differs(item->etag, row->etag) || differs(item->ctag, row->ctag) ||
 		      (item->has_hash && !row->has_hash) || item->malware != row->malware ||
@@ -372,7 +409,8 @@ static int update_row(struct tree *tree, struct tree_row *row, struct tree_row *
 	bool visible;
 	int r;
 
-	take_times(row, item, new_content);
+	if (!settled->keeps_time)
+		take_times(row, item, new_content);
 	visible = new_content || row->attr.mtime_ns != shown_before;
 	if (!visible && !silent)
 		return 0;
@@ -449,6 +487,11 @@ static int adopt_orphans(struct tree *tree, const struct tree_row *dir, bool tel
 	}
 }
 
+int tree_place_adopt(struct tree *tree, const struct tree_row *dir)
+{
+	return adopt_orphans(tree, dir, true);
+}
+
 static int insert(struct tree *tree, struct tree_row *row, const struct item *item, int64_t parent,
 		  const char *wanted, bool is_news)
 {
@@ -488,6 +531,8 @@ static int move_to_item(struct tree *tree, struct tree_row *row, const struct it
 		return 0;
 	if (parent > 0 && row->attr.kind == TREE_DIR && row->parent != parent) {
 		r = tree_place_is_below(tree, parent, row->attr.ino);
+		if (r > 0)
+			r = tree_settle_ring(tree, row, parent);
 		if (r < 0)
 			return r;
 		if (r > 0) {
@@ -504,18 +549,28 @@ static int move_to_item(struct tree *tree, struct tree_row *row, const struct it
 }
 
 static int place_known(struct tree *tree, struct tree_row *row, struct tree_row *now,
-		       const struct item *item, int64_t parent, const char *wanted)
+		       const struct item *item, int64_t parent, const char *wanted,
+		       const struct tree_settled *settled)
 {
-	int r;
+	int r = 0;
 
 	/* A tombstone's twin or a partial entry may come without a name or a parent. */
-	r = item->name && item->parent_id ? move_to_item(tree, row, item, parent, wanted) : 0;
-	return r < 0 ? r : update_row(tree, row, now, item);
+	if (item->name && item->parent_id && !settled->keeps_place)
+		r = move_to_item(tree, row, item, parent, wanted);
+	return r < 0 ? r : update_row(tree, row, now, item, settled);
+}
+
+static bool is_other_kind(const struct tree_row *row, const struct item *item)
+{
+	bool is_file = item->kind == ITEM_FILE;
+
+	return item->kind != ITEM_UNKNOWN && is_file != (row->attr.kind == TREE_FILE);
 }
 
 int tree_place_row(struct tree *tree, struct tree_row *row, const struct item *item, bool is_news)
 {
 	char wanted[NAMES_MAX_BYTES + 1];
+	struct tree_settled settled = { 0 };
 	struct tree_row now = { 0 };
 	int64_t parent;
 	bool complete;
@@ -525,19 +580,22 @@ int tree_place_row(struct tree *tree, struct tree_row *row, const struct item *i
 	if (row && row->attr.ino == TREE_ROOT_INO)
 		return tree_place_root(tree, item);
 	r = find_parent(tree, item, &parent, &complete);
-	if (r == 0)
-		r = tree_row_from_item(tree, item, &now);
-	if (r < 0)
-		return r;
 	names_show(item->name ? item->name : "", item->name_len, wanted);
-	if (row && item->kind != ITEM_UNKNOWN && now.attr.kind != row->attr.kind) {
+	if (r == 0 && row && is_other_kind(row, item)) {
 		/* A file became a folder, or the reverse: for the kernel another thing. */
 		r = tree_place_delete(tree, row);
 		row = NULL;
 	}
 	if (r == 0)
-		r = row ? place_known(tree, row, &now, item, parent, wanted)
-			: insert(tree, &now, item, parent, wanted, is_news || complete);
+		r = tree_settle_item(tree, row, item, parent, wanted, &settled);
+	if (r < 0 || settled.is_done)
+		return r;
+	r = tree_row_from_item(tree, item, &now);
+	if (r == 0)
+		r = row && !settled.is_new
+			    ? place_known(tree, row, &now, item, parent, wanted, &settled)
+			    : insert(tree, &now, item, parent, wanted,
+				     is_news || complete || settled.is_news);
 	tree_row_fini(&now);
 	return r;
 }
@@ -563,11 +621,14 @@ static int update_in_place(struct tree *tree, struct tree_row *row, const struct
 	if (row->attr.ino == TREE_ROOT_INO || !is_in_place(row, parent, wanted) ||
 	    is_open(tree, row))
 		return 0;
+	r = tree_pending_is(tree, row->attr.ino);
+	if (r != 0)
+		return r < 0 ? r : 0;
 	r = tree_row_from_item(tree, item, &now);
 	if (r < 0)
 		return r;
 	if (item->kind == ITEM_UNKNOWN || now.attr.kind == row->attr.kind) {
-		r = update_row(tree, row, &now, item);
+		r = update_row(tree, row, &now, item, &(struct tree_settled){ 0 });
 		r = r < 0 ? r : 1;
 	}
 	tree_row_fini(&now);
@@ -581,6 +642,8 @@ static int insert_easily(struct tree *tree, const struct item *item, int64_t par
 	struct tree_row now;
 	int r = tree_row_is_taken(tree, parent, item->id, wanted);
 
+	if (r == 0)
+		r = tree_pending_is_deletion(tree, item->id);
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = tree_place_unbury(tree, item->id);
@@ -643,7 +706,7 @@ int tree_place_root(struct tree *tree, const struct item *item)
 		if (strcmp(row.id, now.id) != 0)
 			r = rename_root(tree, &row, &now);
 		if (r == 0)
-			r = update_row(tree, &row, &now, item);
+			r = update_row(tree, &row, &now, item, &(struct tree_settled){ 0 });
 		tree_row_fini(&now);
 	}
 	tree_row_fini(&row);

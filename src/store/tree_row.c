@@ -2,6 +2,8 @@
 #include "tree_row.h"
 
 #include "log.h"
+#include "tree_fold.h"
+#include "tree_local.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { FLAG_COMPLETE = 1, FLAG_MALWARE = 2, FLAG_PACKAGE = 4 };
+enum { FLAG_COMPLETE = 1, FLAG_MALWARE = 2, FLAG_PACKAGE = 4, FLAG_LOCAL = 8 };
 
 void tree_row_fini(struct tree_row *row)
 {
@@ -96,8 +98,10 @@ int tree_row_by_name(struct tree *tree, int64_t parent, const char *name, struct
 
 static void bind_row(sqlite3_stmt *s, const struct tree_row *row)
 {
-	int flags = (row->attr.complete ? FLAG_COMPLETE : 0) | (row->malware ? FLAG_MALWARE : 0) |
-		    (row->package ? FLAG_PACKAGE : 0);
+	int flags =
+		(row->attr.complete ? FLAG_COMPLETE : 0) | (row->malware ? FLAG_MALWARE : 0) |
+		(row->package ? FLAG_PACKAGE : 0) |
+		(strncmp(row->id, TREE_LOCAL_ID, sizeof(TREE_LOCAL_ID) - 1) == 0 ? FLAG_LOCAL : 0);
 
 	sqlite3_bind_int64(s, 1, (int64_t)row->attr.ino);
 	db_text(s, 2, row->id);
@@ -161,12 +165,18 @@ int tree_row_is_taken(struct tree *tree, int64_t parent, const char *id, const c
 int tree_row_insert(struct tree *tree, struct tree_row *row)
 {
 	row->attr.ino = tree->next_ino++;
+	return tree_row_restore(tree, row);
+}
+
+int tree_row_restore(struct tree *tree, struct tree_row *row)
+{
 	row->attr.seq = tree->seq + 1;
 	row->attr.parent = row->parent > 0 ? (uint64_t)row->parent : 0;
 	bind_row(tree->w[W_INSERT], row);
 	sqlite3_bind_int64(tree->w[W_INSERT], 19, tree_id_hash(row->id));
 	tree->changed = true;
 	tree->items_now++;
+	tree_fold_note(tree, row->parent, row->name);
 	return db_run(tree->w[W_INSERT]);
 }
 
@@ -175,9 +185,15 @@ int tree_row_update(struct tree *tree, const struct tree_row *row)
 	struct tree_row now = *row;
 
 	now.attr.seq = tree->seq + 1;
-	bind_row(tree->w[W_UPDATE], &now);
+	return tree_row_update_here(tree, &now);
+}
+
+int tree_row_update_here(struct tree *tree, const struct tree_row *row)
+{
+	bind_row(tree->w[W_UPDATE], row);
 	sqlite3_bind_int64(tree->w[W_UPDATE], 19, tree_id_hash(row->id));
 	tree->changed = true;
+	tree_fold_note(tree, row->parent, row->name);
 	return db_run(tree->w[W_UPDATE]);
 }
 
@@ -186,7 +202,12 @@ int tree_row_update_facts(struct tree *tree, const struct tree_row *row)
 	struct tree_row now = *row;
 
 	now.attr.seq = tree->seq + 1;
-	bind_row(tree->w[W_UPDATE_FACTS], &now);
+	return tree_row_update_facts_here(tree, &now);
+}
+
+int tree_row_update_facts_here(struct tree *tree, const struct tree_row *row)
+{
+	bind_row(tree->w[W_UPDATE_FACTS], row);
 	tree->changed = true;
 	return db_run(tree->w[W_UPDATE_FACTS]);
 }
@@ -201,17 +222,23 @@ int tree_row_delete(struct tree *tree, uint64_t ino)
 
 int tree_row_renumber(struct tree *tree, struct tree_row *row)
 {
-	int r = tree_row_delete(tree, row->attr.ino);
+	uint64_t was = row->attr.ino;
+	int r = tree_row_delete(tree, was);
 
-	return r < 0 ? r : tree_row_insert(tree, row);
+	if (r == 0)
+		r = tree_row_insert(tree, row);
+	if (r < 0 || tree->pending_now == 0)
+		return r;
+	sqlite3_bind_int64(tree->w[W_PENDING_RENUMBER], 1, (int64_t)was);
+	sqlite3_bind_int64(tree->w[W_PENDING_RENUMBER], 2, (int64_t)row->attr.ino);
+	return db_run(tree->w[W_PENDING_RENUMBER]);
 }
 
 int tree_row_bump(struct tree *tree, int64_t dir)
 {
 	if (dir <= 0)
 		return 0;
-	sqlite3_bind_int64(tree->w[W_BUMP_DIR], 1, (int64_t)tree->seq + 1);
-	sqlite3_bind_int64(tree->w[W_BUMP_DIR], 2, dir);
+	sqlite3_bind_int64(tree->w[W_BUMP_DIR], 1, dir);
 	return db_run(tree->w[W_BUMP_DIR]);
 }
 
@@ -265,6 +292,7 @@ int tree_begin(struct tree *tree)
 		return r;
 	tree->changed = false;
 	tree->items_now = tree->items_n;
+	tree->pending_now = tree->pending_n;
 	tree->changes = calloc(1, sizeof(*tree->changes));
 	if (!tree->changes)
 		return -ENOMEM;
@@ -310,6 +338,7 @@ int tree_end(struct tree *tree, int r, struct change_set **ret_changes)
 		return r;
 	}
 	tree->items_n = tree->items_now;
+	tree->pending_n = tree->pending_now;
 	if (tree->changed)
 		tree->seq++;
 	if (changes->n == 0 && !changes->bulk) {

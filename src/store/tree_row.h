@@ -40,7 +40,6 @@ enum {
 	W_UPDATE_FACTS,
 	W_DELETE,
 	W_BUMP_DIR,
-	W_CHILDREN,
 	W_NEXT_CHILD,
 	W_ORPHANS,
 	W_KV_SET,
@@ -63,6 +62,25 @@ enum {
 	W_STAGE_YOUNG,
 	W_FORGET_COMPLETE,
 	W_FORGET_ALL,
+	W_TOUCH_DIR,
+	W_NAMES,
+	W_PENDING_GET,
+	W_PENDING_BY_ID,
+	W_PENDING_NEXT,
+	W_PENDING_IS,
+	W_PENDING_PUT,
+	W_PENDING_DROP,
+	W_PENDING_PLACE,
+	W_PENDING_CHILD,
+	W_PENDING_RENUMBER,
+	W_FRESH_PUT,
+	W_FRESH_IS,
+	W_FRESH_ASK,
+	W_FRESH_DONE,
+	W_ASKED_PUT,
+	W_ASKED_DROP,
+	W_ASKED_NEXT,
+	W_ASKED_AFTER,
 	W_N,
 };
 
@@ -91,13 +109,20 @@ struct tree {
 	atomic_uint_fast64_t commits_n; /* begun and ended; odd while one is under way */
 	atomic_uint_fast64_t items_n;   /* as committed, the root included */
 	uint64_t items_now;             /* in the transaction that runs; store lane */
+	atomic_uint_fast64_t pending_n; /* as committed */
+	uint64_t pending_now;           /* in the transaction that runs; store lane */
 	atomic_bool gives_up;
 	struct change_set *changes; /* of the transaction that runs; store lane */
 	bool changed;               /* this transaction moved the counter */
+	bool is_staging;            /* since tree_stage_begin(); store lane */
+	bool has_fresh;             /* tree_stage_note_fresh() since then; store lane */
 	uint64_t stage_seq;         /* counter at tree_stage_begin() */
 	uint64_t unseen_after;      /* inode up to which tree_stage_unseen() has looked */
 	uint64_t unseen_n;          /* and what it found; store lane */
 	uint64_t full_seq;          /* counter after the last complete enumeration; store lane */
+
+	bool is_synced_odd;     /* store lane */
+	struct tree_fold *fold; /* store lane; NULL: nobody asked yet */
 
 	struct dbpool readers;
 	bool has_readers; /* constant once it is open */
@@ -126,9 +151,15 @@ must_check int tree_row_is_taken(struct tree *tree, int64_t parent, const char *
 				 const char *name);
 /* Inserts (attr.ino is set) or updates all columns. */
 must_check int tree_row_insert(struct tree *tree, struct tree_row *row);
+/* The same under attr.ino, which was a row's once and is none's now. */
+must_check int tree_row_restore(struct tree *tree, struct tree_row *row);
 must_check int tree_row_update(struct tree *tree, const struct tree_row *row);
 /* The same, but for its id, parent and name, which are as they were. */
 must_check int tree_row_update_facts(struct tree *tree, const struct tree_row *row);
+/* The same for what was changed here: the row does not count as one that the service told of since.
+ */
+must_check int tree_row_update_here(struct tree *tree, const struct tree_row *row);
+must_check int tree_row_update_facts_here(struct tree *tree, const struct tree_row *row);
 must_check int tree_row_delete(struct tree *tree, uint64_t ino);
 /* Gives the row a new inode number; row->attr.ino is the new one afterwards. */
 must_check int tree_row_renumber(struct tree *tree, struct tree_row *row);
@@ -161,8 +192,18 @@ _Static_assert((STAGE_F_DELETED | STAGE_F_UNSEEN) == 9, "the statements of tree.
 enum stage_state { STAGE_TODO, STAGE_DOING, STAGE_DONE, STAGE_PUT_OFF, STAGE_NOT_STAGED };
 
 must_check int tree_stage_set_state(struct tree *tree, const char *id, enum stage_state state);
+/* The service told of this item otherwise: what a run has of it, which is being gathered, may be
+ * older. */
+must_check int tree_stage_note_fresh(struct tree *tree, const char *id);
+/* Such items are asked for instead; of a complete enumeration those that it did not bring, too. */
+must_check int tree_stage_skip_fresh(struct tree *tree, bool full);
 /* What a complete enumeration did not bring is staged as deleted. */
 must_check int tree_stage_end_full(struct tree *tree);
+
+/* --- tree_apply.c --- */
+
+/* The service does not have this id any more, whether it has a row or not. */
+must_check int tree_apply_deletion(struct tree *tree, const char *id);
 
 /* --- tree_merge.c --- */
 
@@ -183,13 +224,23 @@ must_check int tree_place_row(struct tree *tree, struct tree_row *row, const str
 /* The same, told as news, if that moves nothing, removes nothing, takes no name that another has,
  * and changes a folder below the root at most by an insert, if that is allowed. 1: done, 0: not. */
 must_check int tree_place_easily(struct tree *tree, const struct item *item, bool may_insert);
-/* Removes a row with all that is below it, children first. */
+/* Removes a row with all that is below it, children first, but for what has changes of here that
+ * the service does not have: that is new then, with the folders it is in. */
 must_check int tree_place_delete(struct tree *tree, const struct tree_row *row);
 /* The deletion of an id that has no row: what waited for it goes, and it is remembered, because a
  * page on its way may still bring it. */
 must_check int tree_place_bury(struct tree *tree, const char *id);
 /* It lives again. */
 must_check int tree_place_unbury(struct tree *tree, const char *id);
+/* 1: it was deleted, and not heard of since. ret_seq: the tree's counter then. */
+must_check int tree_place_is_buried(struct tree *tree, const char *id, uint64_t *ret_seq);
+/* Gives a row another place, where nobody has the name; out of sight in TREE_ORPHAN, where it waits
+ * for the folder pid. */
+must_check int tree_place_move(struct tree *tree, struct tree_row *row, int64_t parent,
+			       const char *pid, const char *name);
+must_check int tree_place_rename(struct tree *tree, struct tree_row *row, const char *name);
+/* What waited for this folder comes into it. */
+must_check int tree_place_adopt(struct tree *tree, const struct tree_row *dir);
 /* Moves a row to a name nobody has, to free its own. */
 must_check int tree_place_aside(struct tree *tree, struct tree_row *row);
 /* 1: dir is the row ino, or below it. */

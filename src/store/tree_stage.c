@@ -20,7 +20,9 @@ int tree_stage_begin(struct tree *tree)
 	tree->stage_seq = tree->seq;
 	tree->unseen_after = TREE_ROOT_INO;
 	tree->unseen_n = 0;
-	return r < 0 ? r : db_exec(tree->db, "DELETE FROM stage");
+	tree->is_staging = r == 0;
+	tree->has_fresh = false;
+	return r < 0 ? r : db_exec(tree->db, "DELETE FROM stage; DELETE FROM fresh");
 }
 
 static int flags_of(const struct item *item)
@@ -82,7 +84,42 @@ int tree_stage_keep(struct tree *tree, const char *id)
 	return stage_item(tree, &item, STAGE_DONE);
 }
 
+int tree_stage_note_fresh(struct tree *tree, const char *id)
+{
+	if (!tree->is_staging)
+		return 0;
+	tree->has_fresh = true;
+	db_text(tree->w[W_FRESH_PUT], 1, id);
+	return db_run(tree->w[W_FRESH_PUT]);
+}
+
+int tree_stage_skip_fresh(struct tree *tree, bool full)
+{
+	int r;
+
+	if (!tree->has_fresh)
+		return 0;
+	sqlite3_bind_int(tree->w[W_FRESH_ASK], 1, full);
+	r = db_run(tree->w[W_FRESH_ASK]);
+	return r < 0 ? r : db_run(tree->w[W_FRESH_DONE]);
+}
+
 /* --- a complete enumeration --- */
+
+/* 1: the page may be behind what is known of the item. */
+static int is_fresh(struct tree *tree, const char *id)
+{
+	sqlite3_stmt *s = tree->w[W_FRESH_IS];
+	int r;
+
+	if (!tree->has_fresh)
+		return 0;
+	db_text(s, 1, id);
+	r = db_step(s);
+	if (r > 0)
+		(void)sqlite3_reset(s);
+	return r;
+}
 
 static int is_staged(struct tree *tree, const char *id)
 {
@@ -100,8 +137,11 @@ static int stage_full_item(struct tree *tree, const struct item *item)
 {
 	/* An insert makes its folder younger. One that was not seen yet might be gone, and would
 	 * not be found then. */
-	int r = item->parent_id ? is_staged(tree, item->parent_id) : 0;
+	int r = is_fresh(tree, item->id);
 
+	if (r != 0)
+		return r < 0 ? r : stage_item(tree, item, STAGE_TODO);
+	r = item->parent_id ? is_staged(tree, item->parent_id) : 0;
 	if (r >= 0 && !item->deleted && !item->is_root)
 		r = tree_place_easily(tree, item, r > 0);
 	else

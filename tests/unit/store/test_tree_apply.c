@@ -3,9 +3,7 @@
  * must become equal to it, and against the changes that the tree tells.
  * GRAPHFS_CASES: how many (20,000); GRAPHFS_SEED: the first one.
  */
-#include "names.h"
-#include "view.h"
-#include "world.h"
+#include "feed.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { ROUNDS = 40, STEPS_MAX = 24, PAGE_MAX = WORLD_THINGS * 3, HELD_MAX = 3 };
+enum { ROUNDS = 40, STEPS_MAX = 24, HELD_MAX = 3 };
 
 /* An answer of the service on its way. */
 struct held {
@@ -31,11 +29,10 @@ struct held {
 struct client {
 	char path[64];
 	int fd;
-	struct tree *tree;
 	struct world w;
 	uint64_t token, old_token;
+	struct feed f;
 	struct held held[HELD_MAX];
-	struct view before, now;
 	uint64_t ino_of[WORLD_THINGS]; /* before the round */
 	bool dir_of[WORLD_THINGS];
 	char id_of[WORLD_THINGS][16];
@@ -59,15 +56,16 @@ static void begin(struct client *c, uint64_t seed)
 
 	seed_now = seed;
 	world_init(&c->w, seed);
-	assert_int_equal(tree_open(c->fd, "tree", "drive", &c->tree), 0);
+	c->f.w = &c->w;
+	assert_int_equal(tree_open(c->fd, "tree", "drive", &c->f.tree), 0);
 	c->guarded = world_random(&c->w, 3) == 0;
 	if (c->guarded)
-		tree_set_guard(c->tree, &guard);
+		tree_set_guard(c->f.tree, &guard);
 	for (unsigned n = world_random(&c->w, 3) * 15; n > 0; n--)
 		world_step(&c->w);
 	c->token = c->old_token = c->w.told = c->w.tick;
 	world_item(&c->w, WORLD_ROOT, false, &root);
-	assert_int_equal(tree_set_root(c->tree, &root, &set), 0);
+	assert_int_equal(tree_set_root(c->f.tree, &root, &set), 0);
 	change_set_free(set);
 	item_fini(&root);
 }
@@ -84,21 +82,11 @@ static void end(struct client *c)
 {
 	for (int i = 0; i < HELD_MAX; i++)
 		drop_held(&c->held[i]);
-	tree_free(c->tree);
-	c->tree = NULL;
+	tree_free(c->f.tree);
+	c->f.tree = NULL;
 	unlinkat(c->fd, "tree", 0);
 	unlinkat(c->fd, "tree-wal", 0);
 	unlinkat(c->fd, "tree-shm", 0);
-}
-
-static void tell(struct client *c, struct change_set *set, bool may_discover)
-{
-	view_replay(&c->before, set);
-	view_take(c->tree, &c->now);
-	view_check(&c->before, &c->now, may_discover);
-	if (set)
-		assert_int_equal(set->seq, tree_note(c->tree));
-	change_set_free(set);
 }
 
 /* --- listings --- */
@@ -111,10 +99,10 @@ static void ask(struct client *c)
 
 	if (held->used)
 		return;
-	view_take(c->tree, &c->now);
-	ino = c->now.v[world_random(&c->w, (unsigned)c->now.n)].attr.ino;
-	assert_int_equal(tree_get_meta(c->tree, ino, &meta), 0);
-	held->note = tree_note(c->tree);
+	view_take(c->f.tree, &c->f.now);
+	ino = c->f.now.v[world_random(&c->w, (unsigned)c->f.now.n)].attr.ino;
+	assert_int_equal(tree_get_meta(c->f.tree, ino, &meta), 0);
+	held->note = tree_note(c->f.tree);
 	for (int at = 0; at < WORLD_THINGS; at++) {
 		const struct thing *t = &c->w.t[at];
 
@@ -134,22 +122,22 @@ static void answer(struct client *c, struct held *held)
 	size_t half = held->n > 1 ? world_random(&c->w, (unsigned)held->n) : 0;
 	struct change_set *set;
 	uint64_t ino;
-	int r = tree_find_id(c->tree, held->dir_id, &ino);
+	int r = tree_find_id(c->f.tree, held->dir_id, &ino);
 
 	if (r == 0) {
-		view_take(c->tree, &c->before);
-		r = tree_merge_children(c->tree, ino, held->items, half, held->note, false, &set);
+		view_take(c->f.tree, &c->f.before);
+		r = tree_merge_children(c->f.tree, ino, held->items, half, held->note, false, &set);
 		if (r == -ENOTDIR) {
 			drop_held(held);
 			return;
 		}
 		assert_int_equal(r, 0);
-		tell(c, set, true);
-		view_take(c->tree, &c->before);
-		assert_int_equal(tree_merge_children(c->tree, ino, held->items + half,
+		feed_tell(&c->f, set, true);
+		view_take(c->f.tree, &c->f.before);
+		assert_int_equal(tree_merge_children(c->f.tree, ino, held->items + half,
 						     held->n - half, held->note, true, &set),
 				 0);
-		tell(c, set, true);
+		feed_tell(&c->f, set, true);
 	} else {
 		assert_int_equal(r, -ENOENT);
 	}
@@ -163,110 +151,6 @@ static void answer_some(struct client *c)
 			answer(c, &c->held[i]);
 }
 
-/* --- delta --- */
-
-struct run {
-	struct item items[PAGE_MAX];
-	size_t n;
-};
-
-/* The service may leave out what went with its folder. */
-static bool may_omit(struct client *c, int at, uint64_t token)
-{
-	const struct thing *t = &c->w.t[at], *up = &c->w.t[t->parent > 0 ? t->parent : 0];
-
-	uint64_t ino;
-
-	if (t->live || t->moved > token || up->live || up->changed <= token)
-		return false;
-	/* Nobody can know what went with a folder that he never heard of. */
-	if (!c->w.t[up->parent > 0 ? up->parent : 0].live &&
-	    tree_find_id(c->tree, up->id, &ino) != 0)
-		return false;
-	return world_random(&c->w, 2);
-}
-
-static void add_stale(struct client *c, struct run *run, int at)
-{
-	struct world old = c->w;
-	struct thing *t = &old.t[at];
-
-	t->live = world_random(&c->w, 3) > 0;
-	t->rev += 1000;
-	t->name = (int)world_random(&c->w, 5);
-	t->parent = (int)world_random(&c->w, WORLD_THINGS);
-	if (!old.t[t->parent].id[0])
-		t->parent = WORLD_ROOT;
-	world_item(&old, at, true, &run->items[run->n++]);
-}
-
-static void shuffle(struct client *c, struct run *run)
-{
-	for (size_t i = run->n; i > 1; i--) {
-		size_t j = world_random(&c->w, (unsigned)i);
-		struct item item = run->items[i - 1];
-
-		run->items[i - 1] = run->items[j];
-		run->items[j] = item;
-	}
-}
-
-static void collect(struct client *c, uint64_t token, bool full, struct run *run)
-{
-	bool omitted[WORLD_THINGS];
-	size_t stale;
-
-	run->n = 0;
-	for (int at = 0; at < WORLD_THINGS; at++)
-		omitted[at] = full ? !c->w.t[at].live : may_omit(c, at, token);
-	for (int at = 1; at < WORLD_THINGS; at++)
-		if (c->w.t[at].changed > token && !omitted[at] && world_random(&c->w, 4) == 0)
-			add_stale(c, run, at);
-	shuffle(c, run);
-	stale = run->n;
-	for (int at = 0; at < WORLD_THINGS; at++) {
-		const struct thing *t = &c->w.t[at];
-		bool is_news = t->changed > token || (full && t->live);
-		bool is_extra = t->live && world_random(&c->w, 5) == 0;
-
-		if (!t->id[0] || !(is_news || is_extra) || omitted[at])
-			continue;
-		world_item(&c->w, at, true, &run->items[run->n++]);
-	}
-	/* Stale ones stay before the last one of their id; these come in any order. */
-	struct run last = { .n = run->n - stale };
-	memcpy(last.items, run->items + stale, last.n * sizeof(last.items[0]));
-	shuffle(c, &last);
-	memcpy(run->items + stale, last.items, last.n * sizeof(last.items[0]));
-}
-
-static void stage_some(struct client *c, const struct item *items, size_t n, bool full)
-{
-	struct change_set *set;
-
-	if (!full) {
-		assert_int_equal(tree_stage_page(c->tree, items, n), 0);
-		return;
-	}
-	view_take(c->tree, &c->before);
-	assert_int_equal(tree_stage_full_page(c->tree, items, n, &set), 0);
-	tell(c, set, false);
-}
-
-static void stage(struct client *c, const struct run *run, bool full)
-{
-	assert_int_equal(tree_stage_begin(c->tree), 0);
-	for (size_t at = 0; at < run->n;) {
-		size_t n = 1 + world_random(&c->w, 8);
-
-		n = at + n > run->n ? run->n - at : n;
-		stage_some(c, run->items + at, n, full);
-		at += n;
-	}
-	if (full && world_random(&c->w, 2))
-		assert_int_equal(tree_stage_unseen(c->tree), 0);
-}
-
 static void note_identities(struct client *c)
 {
 	for (int at = 0; at < WORLD_THINGS; at++) {
@@ -274,95 +158,15 @@ static void note_identities(struct client *c)
 		uint64_t ino = 0;
 
 		memcpy(c->id_of[at], c->w.t[at].id, sizeof(c->id_of[at]));
-		if (!c->id_of[at][0] || tree_find_id(c->tree, c->id_of[at], &ino) != 0)
+		if (!c->id_of[at][0] || tree_find_id(c->f.tree, c->id_of[at], &ino) != 0)
 			ino = 0;
 		c->ino_of[at] = ino;
-		c->dir_of[at] = ino && tree_get(c->tree, ino, &attr) == 0 && attr.kind == TREE_DIR;
+		c->dir_of[at] =
+			ino && tree_get(c->f.tree, ino, &attr) == 0 && attr.kind == TREE_DIR;
 	}
-}
-
-static void apply(struct client *c, uint64_t token, bool full)
-{
-	static struct run run;
-	struct change_set *set;
-	char link[32];
-	auto_free char *kept = NULL;
-
-	collect(c, token, full, &run);
-	stage(c, &run, full);
-	view_take(c->tree, &c->before);
-	snprintf(link, sizeof(link), "link-%llu", (unsigned long long)c->w.tick);
-	assert_int_equal(tree_stage_apply(c->tree, link, full, &set), 0);
-	tell(c, set, false);
-	assert_int_equal(tree_kv_get(c->tree, TREE_KV_DELTA_LINK, &kept), 0);
-	assert_string_equal(kept, link);
-	if (world_random(&c->w, 4) == 0) { /* the same again */
-		stage(c, &run, full);
-		assert_int_equal(tree_stage_apply(c->tree, NULL, full, &set), 0);
-		assert_null(set);
-	}
-	for (size_t i = 0; i < run.n; i++)
-		item_fini(&run.items[i]);
 }
 
 /* --- what must be so after delta --- */
-
-static int thing_of(struct client *c, const char *id)
-{
-	for (int at = 0; at < WORLD_THINGS; at++)
-		if (strcmp(c->w.t[at].id, id) == 0)
-			return at;
-	fail_msg("%s is not in the drive", id);
-	return -1;
-}
-
-static size_t check_entry(struct client *c, const struct entry *e)
-{
-	char shown[NAMES_MAX_BYTES + 1], etag[16];
-	const struct thing *t;
-	struct tree_meta meta;
-	size_t children = 0;
-	int at;
-
-	assert_int_equal(tree_get_meta(c->tree, e->attr.ino, &meta), 0);
-	at = thing_of(c, meta.id);
-	t = &c->w.t[at];
-	assert_true(t->live);
-	assert_int_equal(e->attr.kind, t->dir ? TREE_DIR : TREE_FILE);
-	snprintf(etag, sizeof(etag), "e%u", t->rev);
-	assert_string_equal(meta.etag, etag);
-	if (at != WORLD_ROOT) {
-		uint64_t parent;
-
-		names_show(world_name(t), strlen(world_name(t)), shown);
-		assert_string_equal(e->name, shown);
-		assert_int_equal(tree_find_id(c->tree, c->w.t[t->parent].id, &parent), 0);
-		assert_int_equal(e->attr.parent, parent);
-	}
-	if (!t->dir) {
-		assert_int_equal(e->attr.size, 100 + t->content % 3);
-		assert_memory_equal(meta.hash, &t->content, sizeof(t->content));
-	}
-	for (int i = 1; i < WORLD_THINGS; i++)
-		children += c->w.t[i].live && c->w.t[i].parent == at;
-	tree_meta_fini(&meta);
-	return children;
-}
-
-static void check_equal(struct client *c)
-{
-	view_take(c->tree, &c->now);
-	for (size_t i = 0; i < c->now.n; i++) {
-		const struct entry *e = &c->now.v[i];
-		size_t want = check_entry(c, e), have = 0;
-
-		for (size_t j = 1; j < c->now.n; j++)
-			have += c->now.v[j].attr.parent == e->attr.ino;
-		if (e->attr.complete)
-			assert_int_equal(have, want);
-		assert_true(have <= want);
-	}
-}
 
 static void check_identities(struct client *c, uint64_t token)
 {
@@ -373,7 +177,7 @@ static void check_identities(struct client *c, uint64_t token)
 		if (!c->ino_of[at] || !t->live || strcmp(t->id, c->id_of[at]) != 0 ||
 		    c->w.flipped > token || t->dir != c->dir_of[at])
 			continue;
-		assert_int_equal(tree_find_id(c->tree, t->id, &ino), 0);
+		assert_int_equal(tree_find_id(c->f.tree, t->id, &ino), 0);
 		if (t->dir || !c->guarded)
 			assert_int_equal(ino, c->ino_of[at]);
 	}
@@ -393,11 +197,11 @@ static void run_round(struct client *c)
 		if (world_random(&c->w, 6) == 0)
 			answer_some(c);
 	}
-	apply(c, token, full);
-	check_equal(c);
+	(void)feed_apply(&c->f, token, full);
+	feed_check_equal(&c->f);
 	check_identities(c, token);
 	answer_some(c);
-	check_equal(c);
+	feed_check_equal(&c->f);
 	c->w.told = c->old_token = c->token;
 	c->token = c->w.tick;
 }
