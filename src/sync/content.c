@@ -33,7 +33,7 @@
  * (4) Within a version: fetch_segment.c holds back bytes until their version is certain.
  */
 #define LOG_MODULE "content"
-#include "content.h"
+#include "content_file.h"
 
 #include "cache.h"
 #include "change.h"
@@ -46,6 +46,7 @@
 #include "loop.h"
 #include "mutex.h"
 #include "rows.h"
+#include "tree_local.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -54,47 +55,7 @@
 
 _Static_assert((int)CONTENT_HEAD_BYTES == (int)CACHE_BLOCK_BYTES, "a head is a block");
 
-enum { BUCKETS_N = 1024, KEPT_MAX = 4096, OPEN_TRIES = 4 };
-
-/* What an open inode shows, for as long as it is open. */
-struct version {
-	struct list node; /* content->lock */
-	struct tree_attr attr;
-	struct fetch_file *file;
-	unsigned opens_n;    /* content->lock */
-	struct list handles; /* content->lock */
-};
-
-struct content_handle {
-	struct list node; /* of the version; content->lock */
-	struct content *content;
-	struct version *version;
-	struct fetch_stream *stream;
-	atomic_bool was_read;
-	bool is_quiet; /* constant once it reads */
-	atomic_uint mark;
-};
-
-struct content {
-	struct lane *store_lane;
-	struct tree *tree;
-	struct inodes *inodes;
-	struct cache *cache;
-	struct rows *rows;
-	struct fetch *fetch;
-	char *drive_id;
-	content_reader_fn on_reader;
-	void *reader_arg;
-
-	/* Store lane: inodes that the running transaction leaves to a new content. */
-	uint64_t kept[KEPT_MAX];
-	size_t kept_n;
-	bool is_kept_full;
-
-	struct mutex lock; /* MUTEX_RANK_CONTENT; guards what follows */
-	struct list versions[BUCKETS_N];
-	uint64_t versions_n;
-};
+enum { OPEN_TRIES = 4 };
 
 int content_new(const struct content_options *options, struct content **ret)
 {
@@ -107,8 +68,9 @@ int content_new(const struct content_options *options, struct content **ret)
 	content->tree = options->tree;
 	content->inodes = options->inodes;
 	content->cache = options->cache;
+	content->drafts = options->drafts;
 	mutex_init(&content->lock, MUTEX_RANK_CONTENT);
-	for (size_t i = 0; i < BUCKETS_N; i++)
+	for (size_t i = 0; i < CONTENT_BUCKETS_N; i++)
 		list_init(&content->versions[i]);
 	content->drive_id = strdup(options->drive_id);
 	r = content->drive_id ? rows_new(content->tree, &content->rows) : -ENOMEM;
@@ -128,7 +90,7 @@ int content_new(const struct content_options *options, struct content **ret)
 }
 
 /* A version that was never closed; fetching closes its file. */
-static void free_left(struct version *v)
+static void free_left(struct content_version *v)
 {
 	list_for_each_safe (&v->handles, pos)
 		free(container_of(pos, struct content_handle, node));
@@ -139,9 +101,9 @@ void content_free(struct content *content)
 {
 	if (!content)
 		return;
-	for (size_t i = 0; i < BUCKETS_N; i++) {
+	for (size_t i = 0; i < CONTENT_BUCKETS_N; i++) {
 		list_for_each_safe (&content->versions[i], pos)
-			free_left(container_of(pos, struct version, node));
+			free_left(container_of(pos, struct content_version, node));
 	}
 	fetch_free(content->fetch);
 	rows_free(content->rows);
@@ -159,13 +121,13 @@ void content_set_reachable(struct content *content, bool reachable)
 
 static struct list *bucket_of(struct content *content, uint64_t ino)
 {
-	return &content->versions[ino % BUCKETS_N];
+	return &content->versions[ino % CONTENT_BUCKETS_N];
 }
 
-static struct version *find(struct content *content, uint64_t ino) REQUIRES(&content->lock)
+static struct content_version *find(struct content *content, uint64_t ino) REQUIRES(&content->lock)
 {
 	list_for_each (bucket_of(content, ino), pos) {
-		struct version *v = container_of(pos, struct version, node);
+		struct content_version *v = container_of(pos, struct content_version, node);
 
 		if (v->attr.ino == ino)
 			return v;
@@ -173,13 +135,33 @@ static struct version *find(struct content *content, uint64_t ino) REQUIRES(&con
 	return NULL;
 }
 
-static void close_version(struct version *v)
+static void close_version(struct content *content, struct content_version *v)
 {
-	fetch_close(v->file);
+	struct draft *draft = atomic_load(&v->draft);
+
+	if (v->file)
+		fetch_close(v->file);
+	free(v->name);
+	if (draft) {
+		draft_close(draft);
+		atomic_fetch_sub(&content->drafts_open_n, 1);
+	}
 	free(v);
 }
 
-static void unpin(struct content *content, struct version *v)
+struct content_version *content_pin_version(struct content *content, uint64_t ino)
+{
+	struct content_version *v;
+
+	mutex_lock(&content->lock);
+	v = find(content, ino);
+	if (v)
+		v->opens_n++;
+	mutex_unlock(&content->lock);
+	return v;
+}
+
+void content_unpin_version(struct content *content, struct content_version *v)
 {
 	bool is_last;
 
@@ -191,14 +173,14 @@ static void unpin(struct content *content, struct version *v)
 	}
 	mutex_unlock(&content->lock);
 	if (is_last)
-		close_version(v);
+		close_version(content, v);
 }
 
 /* 1: the version of this cid is pinned; 0: none is open; CONTENT_WAIT is -EAGAIN here. */
-static int pin_open(struct content *content, const struct tree_attr *attr, struct version **ret)
-	REQUIRES(&content->lock)
+static int pin_open(struct content *content, const struct tree_attr *attr,
+		    struct content_version **ret) REQUIRES(&content->lock)
 {
-	struct version *v = find(content, attr->ino);
+	struct content_version *v = find(content, attr->ino);
 
 	if (!v)
 		return 0;
@@ -209,10 +191,52 @@ static int pin_open(struct content *content, const struct tree_attr *attr, struc
 	return 1;
 }
 
-static int new_version(struct content *content, struct row *row, struct version **ret)
+/* The content that the service has of a row, or had before a draft. */
+static int open_file(struct content *content, struct row *row, uint64_t cid, uint64_t size,
+		     const char *id, struct fetch_file **ret)
 {
 	const struct tree_meta *meta = &row->meta;
-	struct version *v = calloc(1, sizeof(*v));
+
+	return fetch_open(content->fetch,
+			  &(struct fetch_version){
+				  .drive_id = meta->drive_id ? meta->drive_id : content->drive_id,
+				  .id = id,
+				  .etag = meta->etag,
+				  .ctag = meta->ctag,
+				  .ino = meta->attr.ino,
+				  .cid = cid,
+				  .size = size,
+				  .mtime_ns = meta->attr.mtime_ns,
+				  .hash = meta->has_hash ? meta->hash : NULL,
+				  .used = &row->used,
+			  },
+			  ret);
+}
+
+/* 1: the row's content is a draft. */
+static int open_draft(struct content *content, struct row *row, struct content_version *v)
+{
+	const struct tree_meta *meta = &row->meta;
+	auto_call(draft_header_fini) struct draft_header header = { 0 };
+	struct draft *draft;
+	int r = content->drafts ? draft_open(content->drafts, meta->attr.cid, &draft) : -ENOENT;
+
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	v->draft = draft;
+	v->mtime_ns = meta->attr.mtime_ns;
+	atomic_fetch_add(&content->drafts_open_n, 1);
+	r = draft_is_whole(draft) ? 0 : draft_get_header(draft, &header);
+	if (r == 0 && header.base_cid && header.item_id)
+		r = open_file(content, row, header.base_cid, header.base_size, header.item_id,
+			      &v->file);
+	return r < 0 ? r : 1;
+}
+
+static int new_version(struct content *content, struct row *row, struct content_version **ret)
+{
+	const struct tree_meta *meta = &row->meta;
+	struct content_version *v = calloc(1, sizeof(*v));
 	int r;
 
 	if (!v)
@@ -221,22 +245,12 @@ static int new_version(struct content *content, struct row *row, struct version 
 	list_init(&v->handles);
 	v->attr = meta->attr;
 	v->opens_n = 1;
-	r = fetch_open(content->fetch,
-		       &(struct fetch_version){
-			       .drive_id = meta->drive_id ? meta->drive_id : content->drive_id,
-			       .id = meta->id,
-			       .etag = meta->etag,
-			       .ctag = meta->ctag,
-			       .ino = meta->attr.ino,
-			       .cid = meta->attr.cid,
-			       .size = meta->attr.size,
-			       .mtime_ns = meta->attr.mtime_ns,
-			       .hash = meta->has_hash ? meta->hash : NULL,
-			       .used = &row->used,
-		       },
-		       &v->file);
+	r = open_draft(content, row, v);
+	/* A new file that was never written to has nothing behind it. */
+	if (r == 0 && !tree_local_is_id(meta->id))
+		r = open_file(content, row, meta->attr.cid, meta->attr.size, meta->id, &v->file);
 	if (r < 0) {
-		free(v);
+		close_version(content, v);
 		return r;
 	}
 	*ret = v;
@@ -244,10 +258,10 @@ static int new_version(struct content *content, struct row *row, struct version 
 }
 
 /* Registers the row's version as the one that the inode has open. -EAGAIN: another one is. */
-static int pin(struct content *content, struct row *row, struct version **ret)
+static int pin(struct content *content, struct row *row, struct content_version **ret)
 {
 	const struct tree_attr *attr = &row->meta.attr;
-	struct version *mine;
+	struct content_version *mine;
 	int r;
 
 	mutex_lock(&content->lock);
@@ -267,7 +281,7 @@ static int pin(struct content *content, struct row *row, struct version **ret)
 	}
 	mutex_unlock(&content->lock);
 	if (r != 0)
-		close_version(mine);
+		close_version(content, mine);
 	return r < 0 ? r : 0;
 }
 
@@ -292,7 +306,7 @@ static bool is_current(struct content *content, struct row *row)
 	return true;
 }
 
-static int pin_current(struct content *content, uint64_t ino, struct version **ret)
+static int pin_current(struct content *content, uint64_t ino, struct content_version **ret)
 {
 	for (int i = 0; i < OPEN_TRIES; i++) {
 		struct row *row;
@@ -310,7 +324,7 @@ static int pin_current(struct content *content, uint64_t ino, struct version **r
 			return r == -EAGAIN ? CONTENT_WAIT : r;
 		if (is_good)
 			return 0;
-		unpin(content, *ret);
+		content_unpin_version(content, *ret);
 	}
 	return CONTENT_WAIT;
 }
@@ -329,10 +343,10 @@ static int open_handle(struct content *content, uint64_t ino, struct content_han
 		return r;
 	}
 	r = pin_current(content, ino, &h->version);
-	if (r == 0) {
+	if (r == 0 && h->version->file) {
 		r = fetch_stream_new(h->version->file, &h->stream);
 		if (r < 0)
-			unpin(content, h->version);
+			content_unpin_version(content, h->version);
 	}
 	if (r != 0) {
 		inodes_unref_open(content->inodes, ino);
@@ -356,7 +370,7 @@ int content_open(struct content *content, uint64_t ino, struct content_handle **
 	return r;
 }
 
-void content_close(struct content_handle *h)
+void content_close_now(struct content_handle *h)
 {
 	struct content *content = h->content;
 	uint64_t ino = h->version->attr.ino;
@@ -364,8 +378,9 @@ void content_close(struct content_handle *h)
 	mutex_lock(&content->lock);
 	list_del(&h->node);
 	mutex_unlock(&content->lock);
-	fetch_stream_free(h->stream);
-	unpin(content, h->version);
+	if (h->stream)
+		fetch_stream_free(h->stream);
+	content_unpin_version(content, h->version);
 	/* Last: while a version is registered its inode counts as open. */
 	inodes_unref_open(content->inodes, ino);
 	free(h);
@@ -400,21 +415,41 @@ int content_on_settled(struct content *content, void (*fn)(void *arg), void *arg
 	return 0;
 }
 
-const struct tree_attr *content_attr(const struct content_handle *h)
+uint64_t content_ino(const struct content_handle *h)
 {
-	return &h->version->attr;
+	return h->version->attr.ino;
+}
+
+void content_fill_attr(const struct content_version *v, struct tree_attr *attr)
+{
+	struct draft *draft = atomic_load(&v->draft);
+
+	if (!draft)
+		return;
+	attr->size = draft_size(draft);
+	attr->mtime_ns = v->mtime_ns;
+}
+
+void content_get_attr(const struct content_handle *h, struct tree_attr *ret)
+{
+	mutex_lock(&h->content->lock);
+	*ret = h->version->attr;
+	mutex_unlock(&h->content->lock);
+	content_fill_attr(h->version, ret);
 }
 
 int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *ret)
 {
-	const struct version *v;
+	struct content_version *v = content_pin_version(content, ino);
 
+	if (!v)
+		return -ENOENT;
 	mutex_lock(&content->lock);
-	v = find(content, ino);
-	if (v)
-		*ret = v->attr;
+	*ret = v->attr;
 	mutex_unlock(&content->lock);
-	return v ? 0 : -ENOENT;
+	content_fill_attr(v, ret);
+	content_unpin_version(content, v);
+	return 0;
 }
 
 uint64_t content_cached_bytes(const struct content *content, uint64_t cid)
@@ -431,7 +466,7 @@ bool content_is_open(void *arg, uint64_t ino)
 	if (inodes_is_open(content->inodes, ino))
 		return !PLANT_MIXED_VERSION;
 	inodes_expect_stale(content->inodes, ino);
-	if (content->kept_n < KEPT_MAX)
+	if (content->kept_n < CONTENT_KEPT_MAX)
 		content->kept[content->kept_n++] = ino;
 	else
 		content->is_kept_full = true;
@@ -455,9 +490,9 @@ static int list_open(struct content *content, uint64_t **ret_v, size_t *ret_n)
 
 	mutex_lock(&content->lock);
 	v = malloc((content->versions_n + 1) * sizeof(*v));
-	for (size_t i = 0; v && i < BUCKETS_N; i++) {
+	for (size_t i = 0; v && i < CONTENT_BUCKETS_N; i++) {
 		list_for_each (&content->versions[i], pos)
-			v[n++] = container_of(pos, struct version, node)->attr.ino;
+			v[n++] = container_of(pos, struct content_version, node)->attr.ino;
 	}
 	mutex_unlock(&content->lock);
 	if (!v)
@@ -536,6 +571,8 @@ void content_set_quiet(struct content_handle *h)
 void content_set_background(struct content_handle *h, uint64_t fetch_max_bytes)
 {
 	h->is_quiet = true;
+	if (!h->stream)
+		return;
 	fetch_stream_set_background(h->stream);
 	fetch_stream_set_limit(h->stream, fetch_max_bytes);
 }
@@ -570,8 +607,12 @@ static void tell_reader(struct content_handle *h, bool is_cached)
 
 ssize_t content_read_now(struct content_handle *h, uint64_t off, char *buf, size_t len)
 {
-	ssize_t got = fetch_try(h->stream, off, buf, len);
+	struct draft *draft = atomic_load(&h->version->draft);
+	ssize_t got;
 
+	if (draft)
+		return content_read_draft(h, draft, off, buf, len);
+	got = h->stream ? fetch_try(h->stream, off, buf, len) : 0;
 	if (got > 0)
 		tell_reader(h, true);
 	return got;
@@ -588,22 +629,31 @@ static void on_read(struct fetch_read *fetch_read, ssize_t got)
 {
 	struct reading *reading = container_of(fetch_read, struct reading, fetch);
 	struct content_read *read;
+	struct draft *draft;
 
 	mutex_lock(&reading->content->lock);
 	read = reading->read;
 	read->state = NULL;
 	mutex_unlock(&reading->content->lock);
 	free(reading);
+	draft = atomic_load(&read->h->version->draft);
+	if (got >= 0 && draft)
+		got = content_overlay_draft(draft, read->off, read->buf, read->len, (size_t)got);
 	read->done(read, got);
 }
 
 ssize_t content_read_start(struct content_read *read, bool *ret_parked)
 {
 	struct reading *reading = calloc(1, sizeof(*reading));
+	struct draft *draft;
 	ssize_t r;
 
 	*ret_parked = false;
 	read->state = NULL;
+	if (!read->h->stream) {
+		free(reading);
+		return content_read_now(read->h, read->off, read->buf, read->len);
+	}
 	if (!reading)
 		return -ENOMEM;
 	reading->content = read->h->content;
@@ -623,7 +673,10 @@ ssize_t content_read_start(struct content_read *read, bool *ret_parked)
 		return 0;
 	read->state = NULL;
 	free(reading);
-	return r;
+	draft = atomic_load(&read->h->version->draft);
+	return r >= 0 && draft
+		       ? content_overlay_draft(draft, read->off, read->buf, read->len, (size_t)r)
+		       : r;
 }
 
 bool content_read_cancel(struct content_read *read)

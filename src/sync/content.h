@@ -18,8 +18,10 @@
 #include <sys/types.h>
 
 struct content;
-struct cache;        /* store/cache.h */
-struct change_set;   /* store/change.h */
+struct cache;      /* store/cache.h */
+struct change_set; /* store/change.h */
+struct draft;      /* store/draft.h */
+struct draft_dir;
 struct fetch_source; /* sync/fetch.h */
 struct inodes;
 struct lane;
@@ -38,6 +40,7 @@ struct content_options {
 	struct tree *tree;
 	struct inodes *inodes;
 	struct cache *cache;               /* NULL: nothing is kept between reads */
+	struct draft_dir *drafts;          /* NULL: nothing can be written */
 	const char *drive_id;              /* of the mounted drive; copied */
 	const struct fetch_source *source; /* where bytes come from; copied */
 	/* The service says that the content behind ino is no longer the tree's: run delta. Loop
@@ -89,14 +92,20 @@ must_check int content_open(struct content *content, uint64_t ino, struct conten
 			    bool *ret_keep_cache);
 /* Calls fn on the store lane once whatever is being committed now has been. Any thread. */
 must_check int content_on_settled(struct content *content, void (*fn)(void *arg), void *arg);
-/* Cancels the handle's read-ahead; reads of this handle are over by then. */
+/* Cancels the handle's read-ahead; reads and writes of this handle are over by then. The row of a
+ * file that was written gets its size and time afterwards, on the store lane. */
 void content_close(struct content_handle *h);
 
-/* Attributes of the version that h has open. */
-const struct tree_attr *content_attr(const struct content_handle *h);
+uint64_t content_ino(const struct content_handle *h);
+/* Attributes of the version that h has open, as of now. */
+void content_get_attr(const struct content_handle *h, struct tree_attr *ret);
 /* Attributes of an open inode that has no row any more (its item moved on to a new inode, or is
  * deleted). -ENOENT when it is not open. */
 must_check int content_find_attr(struct content *content, uint64_t ino, struct tree_attr *ret);
+
+/* The row's attributes become those of a file that is being written, if it is: its row does not
+ * have them yet. Any thread; costs next to nothing while nothing is written. */
+void content_update_attr(struct content *content, struct tree_attr *attr);
 
 /* Bytes of this content that are on the local disk. Any thread; a look into memory for what is not
  * cached, else a row of the local index, so that it can be asked for each entry of a listing. */
@@ -145,3 +154,49 @@ struct content_read {
 must_check ssize_t content_read_start(struct content_read *read, bool *ret_parked);
 /* Any thread: true when done will not be called (any more); false when it ran or is running. */
 bool content_read_cancel(struct content_read *read);
+
+/*
+ * Writing. What is written is in a draft (draft.h) at once, which outlives the process; the row
+ * says that it is to be sent from the first write on, and what its size and time are when it is
+ * closed. Reads of all handles see it.
+ */
+
+/* At the start, before anything is opened: rows get the size of what was written by a process that
+ * was killed; drafts that no row has are removed. On the thread that owns the tree. */
+must_check int content_recover(struct content *content);
+/* Bytes (> 0), -EAGAIN: content_edit() first, or what draft_write() gives. Any thread. */
+must_check ssize_t content_write_now(struct content_handle *h, uint64_t off, const char *buf,
+				     size_t len);
+/* After the open of a file that may be written to: should it be changed elsewhere, its name is
+ * needed. */
+void content_set_writer(struct content_handle *h);
+/* The file is to be written to. Store lane. -EROFS, and what tree_local_edit() and draft_create()
+ * give. ret_changes: as of a commit; NULL for none. */
+must_check int content_edit(struct content_handle *h, struct change_set **ret_changes);
+/* The same, and sets its size; whether it is open or not. Store lane. */
+must_check int content_truncate(struct content *content, uint64_t ino, uint64_t size,
+				int64_t now_ns, struct tree_attr *ret,
+				struct change_set **ret_changes);
+/* A time that was set, rather than that of a write. Store lane. */
+void content_set_mtime(struct content *content, uint64_t ino, int64_t mtime_ns);
+/* What was written survives a power cut, if the tree is synced afterwards. A disk lane. */
+must_check int content_sync(struct content_handle *h);
+/* Size and time of what was written go into its row. Store lane. */
+must_check int content_settle(struct content *content, uint64_t ino);
+/* The row of this file is gone, attr as it was: nobody wants a draft of it. Store lane. */
+void content_drop(struct content *content, const struct tree_attr *attr);
+
+/* Tells that a file that was written was closed, and its row says so. Store lane. */
+typedef void (*content_written_fn)(void *arg, uint64_t ino);
+void content_set_written(struct content *content, content_written_fn fn, void *arg);
+/* Has somebody opened it who may write, and not closed it yet? Any thread. */
+bool content_is_written(struct content *content, uint64_t ino);
+/*
+ * The draft of this inode was sent as it was at version. Before the tree is told, on the store
+ * lane: true if it was written to since, and is to be sent again.
+ */
+must_check bool content_note_sent(struct content *content, uint64_t ino, struct draft *draft,
+				  uint64_t version);
+/* The same of a content that was empty when it was sent, because nobody had written to it: was it
+ * written to since? Store lane. */
+bool content_has_draft(struct content *content, uint64_t cid);

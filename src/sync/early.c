@@ -43,6 +43,7 @@ int early_start(struct content *content, uint64_t ino, void (*done)(void *arg), 
 		struct early **ret)
 {
 	struct early *early = calloc(1, sizeof(*early));
+	struct tree_attr attr;
 	int r;
 
 	if (!early)
@@ -54,7 +55,8 @@ int early_start(struct content *content, uint64_t ino, void (*done)(void *arg), 
 		free(early);
 		return r == CONTENT_WAIT ? -EAGAIN : r;
 	}
-	r = begin(early, content_attr(early->h)->size);
+	content_get_attr(early->h, &attr);
+	r = begin(early, attr.size);
 	if (r != 0)
 		early_free(early);
 	else
