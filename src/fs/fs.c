@@ -2,6 +2,7 @@
 #include "fs.h"
 
 #include "dirops.h"
+#include "lane.h"
 #include "log.h"
 #include "ops.h"
 
@@ -20,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FUSE_THREADS = 2, WAKE_AGAIN_MS = 5 };
+enum { FUSE_THREADS = 2, SYNC_THREADS = 2, WAKE_AGAIN_MS = 5 };
 
 /* Of the session's threads, which inherit it from their first. */
 #define THREAD_NAME "fuse"
@@ -185,6 +186,8 @@ static int make_parts(struct fs *fs)
 			       &fs->notify);
 	if (r == 0)
 		r = park_new(fs->notify, on_interrupt, &fs->park);
+	if (r == 0 && fs->options.is_writable)
+		r = lane_new(NULL, "gfs-sync", SYNC_THREADS, &fs->sync_lane);
 	if (r == 0 && pipe2(fs->stop_pipe, O_CLOEXEC | O_NONBLOCK) < 0)
 		r = -errno;
 	return r;
@@ -227,6 +230,7 @@ void fs_free(struct fs *fs)
 		fuse_session_unmount(fs->session);
 		fuse_session_destroy(fs->session);
 	}
+	lane_free(fs->sync_lane);
 	park_free(fs->park);
 	notify_free(fs->notify);
 	replay_free(fs->replay);

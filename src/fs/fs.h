@@ -1,8 +1,9 @@
 /*
  * The filesystem of one drive: a FUSE session, its operations and the kernel notifier.
  *
- * Two FUSE threads answer from the tree and from cached content; what needs the network is parked.
- * Everybody but the replaying threads is told EROFS when he wants to change something.
+ * Two FUSE threads answer from the tree and from local content; what needs the network is parked,
+ * and what changes the tree is a job of the store lane. Unless the drive is writable, everybody but
+ * the replaying threads is told EROFS when he wants to change something.
  */
 #pragma once
 
@@ -16,6 +17,7 @@ struct fs;
 struct change_set;
 struct content;
 struct inodes;
+struct lane;
 struct listing;
 struct notify_stats;
 struct reader_rules;
@@ -36,7 +38,9 @@ struct fs_options {
 	/* As after "-o"; NULL. With allow_other the kernel checks mode bits (default_permissions);
 	 * else only the owner comes in, whose bits the tree decides. */
 	const char *fuse_options;
-	bool no_epoch;                      /* struct notify_options */
+	bool no_epoch; /* struct notify_options */
+	bool is_writable;
+	struct lane *store_lane;            /* of the tree's writer */
 	const struct reader_rules *readers; /* reader.h; must outlive the fs; NULL: the defaults */
 	uid_t uid;
 	gid_t gid;
@@ -45,6 +49,7 @@ struct fs_options {
 	uint64_t (*lease_ms)(void *arg);                    /* any thread */
 	void (*get_space)(void *arg, struct fs_space *ret); /* any thread, never waits */
 	void (*on_ready)(void *arg);                        /* the mount answers; a FUSE thread */
+	void (*on_local)(void *arg); /* the tree was changed here; store lane; may be NULL */
 };
 
 /* Is a graphfs, alive or dead, the topmost mount on this absolute path? Any thread. */

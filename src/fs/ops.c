@@ -42,8 +42,10 @@ static blkcnt_t blocks_of(const struct fs *fs, const struct tree_attr *attr)
 void ops_stat(const struct fs *fs, const struct tree_attr *attr, struct stat *ret)
 {
 	bool is_dir = attr->kind == TREE_DIR;
-	mode_t mode = attr->mode & ~fs->options.umask & 07777;
+	mode_t mode = attr->mode & 07777;
 
+	if (!(attr->mode & TREE_MODE_SET))
+		mode &= ~fs->options.umask;
 	*ret = (struct stat){
 		.st_ino = attr->ino,
 		.st_mode = mode | (is_dir ? S_IFDIR : S_IFREG),
@@ -74,7 +76,7 @@ static void on_init(void *userdata, struct fuse_conn_info *conn)
 		      (FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ);
 	conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
 				  FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-				  FUSE_CAP_EXPLICIT_INVAL_DATA);
+				  FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC);
 	fs->has_parallel_dirops = conn->capable & FUSE_CAP_PARALLEL_DIROPS;
 	conn->max_background = MAX_BACKGROUND;
 	conn->congestion_threshold = CONGESTION;
@@ -122,55 +124,12 @@ static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 	fuse_reply_err(req, ENOSYS);
 }
 
-/* A replay ends with 0, whoever else asks gets the refusal. */
-static void reply_to_change(fuse_req_t req)
-{
-	(void)ops_fs(req);
-	fuse_reply_err(req, ops_is_replay(req) ? 0 : EROFS);
-}
-
-static void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	reply_to_change(req);
-}
-
-static void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	reply_to_change(req);
-}
-
-static void ops_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
-		       const char *newname, unsigned int flags)
-{
-	reply_to_change(req);
-}
-
+/* What the service knows of an item cannot be set, and nothing else is kept. */
 static void refuse(fuse_req_t req)
 {
-	(void)ops_fs(req);
-	fuse_reply_err(req, EROFS);
-}
+	struct fs *fs = ops_fs(req);
 
-static void ops_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
-{
-	refuse(req);
-}
-
-static void ops_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
-{
-	refuse(req);
-}
-
-static void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		       struct fuse_file_info *fi)
-{
-	refuse(req);
-}
-
-static void ops_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
-		      struct fuse_file_info *fi)
-{
-	refuse(req);
+	fuse_reply_err(req, fs->options.is_writable ? EOPNOTSUPP : EROFS);
 }
 
 static void ops_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
@@ -210,6 +169,9 @@ const struct fuse_lowlevel_ops ops_table = {
 	.link = ops_link,
 	.create = ops_create,
 	.write = ops_write,
+	.fallocate = ops_fallocate,
+	.fsync = ops_fsync,
+	.fsyncdir = ops_fsyncdir,
 	.setxattr = ops_setxattr,
 	.removexattr = ops_removexattr,
 };

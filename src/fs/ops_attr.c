@@ -4,6 +4,7 @@
 #include "content.h"
 #include "log.h"
 #include "quickxor.h"
+#include "tree_local.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BLOCK = 4096, NAME_MAX_BYTES = 255 };
+enum { BLOCK = 4096, NAME_MAX_BYTES = 255, STATE_BYTES = 256 };
 
 /* Of a drive whose quota the service does not tell: large, as unknown is not full. */
 static const uint64_t unknown_bytes = 5ull << 40;
@@ -21,7 +22,9 @@ static int find_attr(struct fs *fs, fuse_ino_t ino, struct tree_attr *ret)
 {
 	int r = tree_get(fs->options.tree, ino, ret);
 
-	if (r == -ENOENT)
+	if (r == 0)
+		content_update_attr(fs->options.content, ret);
+	else if (r == -ENOENT)
 		r = content_find_attr(fs->options.content, ino, ret);
 	return r == -ENOENT ? -ESTALE : r;
 }
@@ -54,7 +57,10 @@ void ops_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *wanted, int to_set
 	int r;
 
 	if (!ops_is_replay(req)) {
-		fuse_reply_err(req, EROFS);
+		if (fs->options.is_writable)
+			ops_change_attr(req, ino, wanted, to_set);
+		else
+			fuse_reply_err(req, EROFS);
 		return;
 	}
 	r = find_attr(fs, ino, &attr);
@@ -82,7 +88,7 @@ void ops_access(fuse_req_t req, fuse_ino_t ino, int mask)
 		fuse_reply_err(req, -r);
 		return;
 	}
-	if (mask & W_OK) {
+	if ((mask & W_OK) && !fs->options.is_writable) {
 		fuse_reply_err(req, EROFS);
 		return;
 	}
@@ -91,7 +97,7 @@ void ops_access(fuse_req_t req, fuse_ino_t ino, int mask)
 	       : ctx->gid == st.st_gid ? st.st_mode >> 3
 				       : st.st_mode;
 	if (ctx->uid == 0)
-		bits |= R_OK | (S_ISDIR(st.st_mode) || (st.st_mode & 0111) ? X_OK : 0);
+		bits |= R_OK | W_OK | (S_ISDIR(st.st_mode) || (st.st_mode & 0111) ? X_OK : 0);
 	fuse_reply_err(req, (bits & (unsigned)mask) == (unsigned)mask ? 0 : EACCES);
 }
 
@@ -122,23 +128,63 @@ static const char *const xattr_names[] = {
 };
 enum { X_ID, X_ETAG, X_URL, X_STATE, X_HASH };
 
-static const char *value_of(const struct tree_meta *meta, size_t which,
-			    char hash[QUICKXOR_TEXT + 1])
+/* What getxattr gives, of one item. */
+struct facts {
+	struct tree_meta meta;
+	char hash[QUICKXOR_TEXT + 1];
+	char state[STATE_BYTES];
+};
+
+static void facts_fini(struct facts *facts)
 {
+	tree_meta_fini(&facts->meta);
+}
+
+static void read_state(struct fs *fs, struct facts *facts)
+{
+	auto_free char *reason = NULL;
+	int error;
+	int r = tree_get_unsent(fs->options.tree, facts->meta.attr.ino, &error, &reason);
+
+	if (r == 0 && error)
+		snprintf(facts->state, sizeof(facts->state), "refused: %s",
+			 reason ? reason : strerror(-error));
+	else
+		snprintf(facts->state, sizeof(facts->state), "%s",
+			 r == 0                ? "unsent"
+			 : facts->meta.malware ? "malware"
+			 : facts->meta.package ? "package"
+					       : "synced");
+}
+
+static int read_facts(struct fs *fs, fuse_ino_t ino, struct facts *ret)
+{
+	int r = tree_get_meta(fs->options.tree, ino, &ret->meta);
+
+	if (r < 0)
+		return r;
+	read_state(fs, ret);
+	if (ret->meta.has_hash)
+		quickxor_format(ret->meta.hash, ret->hash);
+	return 0;
+}
+
+/* NULL: the item has none. A new item has no id that means anything to anybody else. */
+static const char *value_of(const struct facts *facts, size_t which)
+{
+	const struct tree_meta *meta = &facts->meta;
+
 	switch (which) {
 	case X_ID:
-		return meta->id;
+		return tree_local_is_id(meta->id) ? NULL : meta->id;
 	case X_ETAG:
 		return meta->etag;
 	case X_URL:
 		return meta->web_url;
 	case X_STATE:
-		return meta->malware ? "malware" : meta->package ? "package" : "synced";
+		return facts->state;
 	case X_HASH:
-		if (!meta->has_hash)
-			return NULL;
-		quickxor_format(meta->hash, hash);
-		return hash;
+		return meta->has_hash ? facts->hash : NULL;
 	default:
 		return NULL;
 	}
@@ -157,8 +203,7 @@ static void reply_xattr(fuse_req_t req, const char *data, size_t len, size_t siz
 void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
 	struct fs *fs = ops_fs(req);
-	auto_call(tree_meta_fini) struct tree_meta meta = { 0 };
-	char hash[QUICKXOR_TEXT + 1];
+	auto_call(facts_fini) struct facts facts = { .hash = "" };
 	const char *value = NULL;
 	int r;
 
@@ -168,11 +213,10 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
-	r = strncmp(name, "user.graphfs.", 13) == 0 ? tree_get_meta(fs->options.tree, ino, &meta)
-						    : -ENODATA;
+	r = strncmp(name, "user.graphfs.", 13) == 0 ? read_facts(fs, ino, &facts) : -ENODATA;
 	for (size_t i = 0; r == 0 && i < array_n(xattr_names); i++)
 		if (strcmp(name, xattr_names[i]) == 0)
-			value = value_of(&meta, i, hash);
+			value = value_of(&facts, i);
 	if (value)
 		reply_xattr(req, value, strlen(value), size);
 	else
@@ -182,15 +226,15 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 void ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct fs *fs = ops_fs(req);
-	auto_call(tree_meta_fini) struct tree_meta meta = { 0 };
-	char hash[QUICKXOR_TEXT + 1], names[256];
+	auto_call(facts_fini) struct facts facts = { .hash = "" };
+	char names[256];
 	size_t len = 0;
-	int r = tree_get_meta(fs->options.tree, ino, &meta);
+	int r = read_facts(fs, ino, &facts);
 
 	for (size_t i = 0; r == 0 && i < array_n(xattr_names); i++) {
 		size_t n = strlen(xattr_names[i]) + 1;
 
-		if (value_of(&meta, i, hash) && len + n <= sizeof(names)) {
+		if (value_of(&facts, i) && len + n <= sizeof(names)) {
 			memcpy(names + len, xattr_names[i], n);
 			len += n;
 		}

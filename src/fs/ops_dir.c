@@ -1,6 +1,7 @@
 #define LOG_MODULE "fs"
 #include "ops.h"
 
+#include "content.h"
 #include "inodes.h"
 #include "listing.h"
 #include "log.h"
@@ -27,15 +28,18 @@ struct parked_dir {
 
 /* --- replies --- */
 
-static void fill_entry(const struct fs *fs, const struct tree_attr *attr, double lease_s,
-		       struct fuse_entry_param *ret)
+void ops_fill_entry(const struct fs *fs, const struct tree_attr *attr, double lease_s,
+		    struct fuse_entry_param *ret)
 {
+	struct tree_attr now = *attr;
+
 	*ret = (struct fuse_entry_param){
 		.ino = attr->ino,
 		.attr_timeout = lease_s,
 		.entry_timeout = lease_s,
 	};
-	ops_stat(fs, attr, &ret->attr);
+	content_update_attr(fs->options.content, &now);
+	ops_stat(fs, &now, &ret->attr);
 }
 
 static int ref(const struct fs *fs, const struct tree_attr *attr)
@@ -53,7 +57,7 @@ void ops_reply_entry(fuse_req_t req, const struct tree_attr *attr, double lease_
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
-	fill_entry(fs, attr, lease_s, &entry);
+	ops_fill_entry(fs, attr, lease_s, &entry);
 	if (fuse_reply_entry(req, &entry) != 0)
 		inodes_forget(fs->options.inodes, attr->ino, 1);
 }
@@ -111,7 +115,7 @@ static bool add(struct fill *f, const struct tree_attr *attr, const char *name, 
 	size_t left = f->size - f->used, n;
 	struct fuse_entry_param entry;
 
-	fill_entry(f->fs, attr, f->lease_s, &entry);
+	ops_fill_entry(f->fs, attr, f->lease_s, &entry);
 	if (f->is_bare)
 		entry.ino = 0;
 	n = f->is_plus ? fuse_add_direntry_plus(f->req, at, left, name, &entry, off)
@@ -331,16 +335,11 @@ void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	read_dir(req, READDIRPLUS, ino, size, off);
 }
 
-/* A replayed creation: the kernel gets the inode that the tree has had since the commit. */
-static void reply_created(fuse_req_t req)
+void ops_reply_replayed(fuse_req_t req)
 {
 	struct fs *fs = ops_fs(req);
 	struct tree_attr attr, now;
 
-	if (!ops_is_replay(req)) {
-		fuse_reply_err(req, EROFS);
-		return;
-	}
 	if (!replay_get_attr(fs->replay, fuse_req_ctx(req)->pid, &attr)) {
 		fuse_reply_err(req, EIO);
 		return;
@@ -349,14 +348,4 @@ static void reply_created(fuse_req_t req)
 	if (tree_get(fs->options.tree, attr.ino, &now) == 0)
 		attr = now;
 	ops_reply_entry(req, &attr, ops_lease_s(fs));
-}
-
-void ops_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
-{
-	reply_created(req);
-}
-
-void ops_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-	reply_created(req);
 }

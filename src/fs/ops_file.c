@@ -2,6 +2,7 @@
 #include "ops.h"
 
 #include "content.h"
+#include "inodes.h"
 #include "log.h"
 
 #include <errno.h>
@@ -49,6 +50,8 @@ struct parked_open {
 static void reply_open(fuse_req_t req, struct content_handle *h, bool keep_cache,
 		       struct fuse_file_info *fi)
 {
+	if ((fi->flags & O_ACCMODE) != O_RDONLY)
+		content_set_writer(h);
 	fi->fh = (uint64_t)(uintptr_t)h;
 	fi->keep_cache = keep_cache;
 	fi->noflush = 1;
@@ -119,11 +122,12 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool keep_cache;
 	int r;
 
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC)) {
-		if (!ops_is_replay(req)) {
-			fuse_reply_err(req, EROFS);
-			return;
-		}
+	if ((fi->flags & O_ACCMODE) != O_RDONLY && !fs->options.is_writable &&
+	    !ops_is_replay(req)) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	if ((fi->flags & O_ACCMODE) != O_RDONLY && ops_is_replay(req)) {
 		/* For the event only: no content behind it, and the kernel's pages stay. */
 		fi->fh = 0;
 		fi->keep_cache = 1;
@@ -141,6 +145,26 @@ void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		set_reader(fs, h, class);
 		reply_open(req, h, keep_cache, fi);
 	}
+}
+
+void ops_reply_create(fuse_req_t req, const struct tree_attr *attr, struct content_handle *h,
+		      struct fuse_file_info *fi)
+{
+	struct fs *fs = fuse_req_userdata(req);
+	struct fuse_entry_param entry;
+
+	if (inodes_ref_file(fs->options.inodes, attr->ino) < 0) {
+		content_close(h);
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	ops_fill_entry(fs, attr, ops_lease_s(fs), &entry);
+	fi->fh = (uint64_t)(uintptr_t)h;
+	fi->noflush = 1;
+	if (fuse_reply_create(req, &entry, fi) == 0)
+		return;
+	content_close(h);
+	inodes_forget(fs->options.inodes, attr->ino, 1);
 }
 
 void ops_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -181,6 +205,14 @@ static void free_read(struct parked *p)
 	free(container_of(p, struct parked_read, parked));
 }
 
+static void note_refused(struct fs *fs, enum reader_class class, struct content_handle *h)
+{
+	struct tree_attr attr;
+
+	content_get_attr(h, &attr);
+	reader_note_refused(fs->reader, class, attr.size);
+}
+
 static void count_read(struct fs *fs, struct content_handle *h, ssize_t got)
 {
 	atomic_uint *mark = content_mark(h);
@@ -189,7 +221,7 @@ static void count_read(struct fs *fs, struct content_handle *h, ssize_t got)
 	if (got > 0)
 		reader_note_read(fs->reader, class, (uint64_t)got);
 	else if (got == -ENODATA && !(atomic_fetch_or(mark, MARK_REFUSED) & MARK_REFUSED))
-		reader_note_refused(fs->reader, class, content_attr(h)->size);
+		note_refused(fs, class, h);
 }
 
 static void reply_read(fuse_req_t req, struct content_handle *h, const char *data, ssize_t got)
