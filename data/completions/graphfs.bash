@@ -10,7 +10,7 @@ _graphfs()
 	command=""
 	for ((i = 1; i < cword; i++)); do
 		case ${words[i]} in
-		login | mount | umount | watch | status) command=${words[i]} && break ;;
+		login | mount | umount | watch | status | sync) command=${words[i]} && break ;;
 		esac
 	done
 
@@ -51,19 +51,20 @@ _graphfs()
 
 	local options=""
 	case $command in
-	"") options="login mount umount watch status --help --version" ;;
+	"") options="login mount umount watch status sync --help --version" ;;
 	login) options="--account --client-id --tenant --graph-url --login-url --ca-file --help" ;;
 	mount) options="-f --foreground --account --drive --cache-dir --state-dir -o --help" ;;
-	umount) options="--help" ;;
+	umount) options="--wait --help" ;;
 	watch) options="--json --account --drive --help" ;;
 	status) options="--json --help" ;;
+	sync) options="--help" ;;
 	esac
 	if [[ -z $command || $cur == -* ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		return
 	fi
 	case $command in
-	mount)
+	mount | sync)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
 		;;

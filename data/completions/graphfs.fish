@@ -12,13 +12,14 @@ function __graphfs_accounts
     end
 end
 
-set -l commands login mount umount watch status
+set -l commands login mount umount watch status sync
 complete -c graphfs -f
 complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a login -d "Sign in"
 complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a mount -d "Mount a drive"
 complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a umount -d "Unmount"
 complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a watch -d "Print what changes"
 complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a status -d "Say how mounts are doing"
+complete -c graphfs -n "not __fish_seen_subcommand_from $commands" -a sync -d "Wait until all is sent"
 complete -c graphfs -s h -l help -d "Show the help"
 complete -c graphfs -s V -l version -d "Show the version"
 complete -c graphfs -n "__fish_seen_subcommand_from login mount watch" -l account -x -a "(__graphfs_accounts)" -d "The account"
@@ -34,4 +35,6 @@ complete -c graphfs -n "__fish_seen_subcommand_from mount" -l state-dir -x -a "(
 complete -c graphfs -n "__fish_seen_subcommand_from mount" -s o -x -a "allow_other allow_root default_permissions" -d "Options of FUSE"
 complete -c graphfs -n "__fish_seen_subcommand_from mount" -a "(__fish_complete_directories)"
 complete -c graphfs -n "__fish_seen_subcommand_from umount status" -a "(__graphfs_mounts)"
+complete -c graphfs -n "__fish_seen_subcommand_from umount" -l wait -d "Send everything first"
+complete -c graphfs -n "__fish_seen_subcommand_from sync" -F
 complete -c graphfs -n "__fish_seen_subcommand_from watch status" -l json -d "One object a line"

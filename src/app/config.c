@@ -120,6 +120,7 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		{ "sync", "poll_max", &c->coherence.poll_max_ms },
 		{ "sync", "retry_min", &c->coherence.retry_ms },
 		{ "sync", "safety_poll", &c->coherence.safety_ms },
+		{ "mount", "quiet", &c->quiet_ms },
 		{ "channel", "dial", &c->live.dial_ms },
 		{ "channel", "join", &c->live.join_ms },
 		{ "channel", "backoff_min", &c->live.backoff_min_ms },
@@ -143,6 +144,8 @@ static int set(struct config *c, const char *section, const char *key, const cha
 		return config_parse_size(value, &c->cache_free_bytes);
 	if (strcmp(section, "mount") == 0 && strcmp(key, "known_inodes") == 0)
 		return parse_count(value, &c->known_inodes);
+	if (strcmp(section, "mount") == 0 && strcmp(key, "write") == 0)
+		return parse_switch(value, &c->is_writable);
 	if (strcmp(section, "readers") == 0)
 		return reader_rules_set(&c->readers, key, value);
 	if (strcmp(section, "channel") == 0 && strcmp(key, "hosts") == 0)
@@ -174,6 +177,7 @@ int config_load(int dir_fd, struct config *ret)
 		.cache_bytes = UINT64_C(10) << 30,
 		.cache_free_bytes = UINT64_MAX,
 		.known_inodes = INODES_BUDGET,
+		.quiet_ms = 2000,
 		.readers = reader_rules_default,
 		.coherence = coherence_defaults,
 	};

@@ -9,7 +9,7 @@
  *   [channel]  hosts = suffix suffix ..., dial, join, backoff_min, backoff_max, stable,
  *              renew_min, refused
  *   [cache]    size, free
- *   [mount]    known_inodes
+ *   [mount]    known_inodes, write = on|off, quiet
  *   [readers]  thumbnailer, indexer, scanner, backup = allow|low|head|cached (reader.h),
  *              thumbnailer_names ... backup_names, person_names = pattern pattern ...
  *
@@ -34,6 +34,8 @@ struct config {
 	uint64_t cache_bytes;
 	uint64_t cache_free_bytes; /* UINT64_MAX: what cache.h does by itself */
 	uint64_t known_inodes;     /* inodes.h: the budget */
+	bool is_writable;
+	uint64_t quiet_ms; /* push.h */
 	struct reader_rules readers;
 	struct coherence_options coherence;
 	struct live_options live; /* host_suffixes points at hosts */

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 	static int (*const run[])(const struct commands_options *o) = {
 		[OPTIONS_LOGIN] = login_command,   [OPTIONS_MOUNT] = mount_command,
 		[OPTIONS_UMOUNT] = umount_command, [OPTIONS_WATCH] = watch_command,
-		[OPTIONS_STATUS] = status_command,
+		[OPTIONS_STATUS] = status_command, [OPTIONS_SYNC] = sync_command,
 	};
 	struct commands_options options;
 	enum options_command command;

@@ -118,9 +118,12 @@ static struct json_object *on_control(void *arg, const char *command)
 	struct mount *mount = arg;
 	struct json_object *status, *cache;
 	struct content_stats content;
+	struct push_stats push = { 0 };
 	struct drive_status s;
 
-	if (strcmp(command, "status") != 0)
+	if (strcmp(command, "sync") == 0 && mount->m.push)
+		push_retry(mount->m.push);
+	else if (strcmp(command, "sync") != 0 && strcmp(command, "status") != 0)
 		return NULL;
 	drive_get_status(mount->m.drive, &s);
 	content_get_stats(mount->m.content, &content);
@@ -132,6 +135,12 @@ static struct json_object *on_control(void *arg, const char *command)
 	json_object_object_add(status, "last_delta", time_of(s.last_delta_s));
 	add_number(status, "items", tree_items_n(mount->m.tree));
 	add_number(status, "skipped", s.skipped_n);
+	if (mount->m.push)
+		push_get_stats(mount->m.push, &push);
+	add_number(status, "unsent", push.pending_n);
+	add_number(status, "sending", push.sending_n);
+	add_number(status, "refused", push.failed_n);
+	json_object_object_add(status, "stuck", json_object_new_boolean(push.is_stuck));
 	json_object_object_add(status, "crawling", json_object_new_boolean(s.is_crawling));
 	cache = json_object_new_object();
 	add_number(cache, "bytes", content.cached_bytes);
@@ -191,6 +200,13 @@ static void log_in_background(struct mount *mount)
 		log_warn("there is nowhere to log to");
 	if (null >= 0)
 		dup2(null, STDERR_FILENO);
+}
+
+static void on_local(void *arg)
+{
+	struct mount *mount = arg;
+
+	mounted_wake(&mount->m);
 }
 
 static void on_fs_ready(void *arg)
@@ -361,6 +377,8 @@ static int make_fs(struct mount *mount)
 			.name = name,
 			.fuse_options = options && options[0] ? options : NULL,
 			.readers = &mount->m.config.readers,
+			.is_writable = mount->m.config.is_writable,
+			.store_lane = mount->m.store,
 			.uid = geteuid(),
 			.gid = getegid(),
 			.umask = mask,
@@ -368,6 +386,7 @@ static int make_fs(struct mount *mount)
 			.lease_ms = lease_ms,
 			.get_space = get_space,
 			.on_ready = on_fs_ready,
+			.on_local = on_local,
 		},
 		&fs);
 	if (r == 0)

@@ -7,12 +7,16 @@
 #include "fetch.h"
 #include "log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const char id_file[] = "drive_id", tree_file[] = "tree.db";
+static const char drafts_dir[] = "drafts", sent_dir[] = "sent", epoch_file[] = "drafts.epoch";
 enum { ID_MAX = 512 };
 
 /* --- which drive: asked once, so that the next mount needs no service --- */
@@ -26,10 +30,10 @@ static char *read_id(int dir)
 	return n > 0 ? strndup(text, (size_t)n) : NULL;
 }
 
-static int save_id(int dir, const char *id)
+static int save_text(int dir, const char *name, const char *id)
 {
 	auto_close int fd =
-		openat(dir, id_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+		openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0 || write(fd, id, strlen(id)) != (ssize_t)strlen(id))
 		return -EIO;
@@ -44,7 +48,7 @@ static int find_id(struct mounted *m, const char *drive, int state_fd)
 	if (m->drive_id)
 		return 0;
 	r = service_find_drive(&m->service, drive, &m->drive_id);
-	return r < 0 ? r : save_id(state_fd, m->drive_id);
+	return r < 0 ? r : save_text(state_fd, id_file, m->drive_id);
 }
 
 /* The tree is what the service can tell again: a damaged or foreign one is replaced. */
@@ -76,6 +80,75 @@ static int open_cache(struct mounted *m, int cache_fd)
 	}
 	cache_set_keep_free(m->cache, m->config.cache_free_bytes);
 	return 0;
+}
+
+/* What was written and not sent is of one tree. Should that be lost, it is put aside, not lost. */
+static int check_drafts(struct mounted *m, int state_fd)
+{
+	auto_close int fd = openat(state_fd, epoch_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	auto_free char *epoch = NULL;
+	char text[64] = "", aside[64];
+	int r = tree_kv_get(m->tree, TREE_KV_EPOCH, &epoch);
+
+	if (r < 0)
+		return r;
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) < 0)
+		return -errno;
+	if (strcmp(text, epoch) == 0)
+		return 0;
+	snprintf(aside, sizeof(aside), "%s.%s", drafts_dir, text[0] ? text : "unknown");
+	if (renameat(state_fd, drafts_dir, state_fd, aside) == 0)
+		log_error("the tree was made anew: what was written and not sent is in \"%s\" of "
+			  "the state directory",
+			  aside);
+	else if (errno != ENOENT)
+		return -errno;
+	return save_text(state_fd, epoch_file, epoch);
+}
+
+static int open_dir(int state_fd, const char *name, int *ret)
+{
+	int fd;
+
+	if (mkdirat(state_fd, name, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(state_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	*ret = fd;
+	return 0;
+}
+
+/* What a process that was killed left there was sent already. */
+static void clear_dir(int dir_fd)
+{
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			(void)unlinkat(dir_fd, e->d_name, 0);
+	if (dir)
+		closedir(dir);
+}
+
+static int open_drafts(struct mounted *m, int state_fd)
+{
+	int r;
+
+	if (!m->config.is_writable)
+		return 0;
+	r = check_drafts(m, state_fd);
+	if (r < 0)
+		return r;
+	r = open_dir(state_fd, sent_dir, &m->sent_fd);
+	if (r == 0)
+		r = open_dir(state_fd, drafts_dir, &m->drafts_fd);
+	if (r < 0)
+		return r;
+	clear_dir(m->sent_fd);
+	return draft_dir_new(m->drafts_fd, &m->drafts);
 }
 
 /* --- what the parts tell each other --- */
@@ -135,6 +208,26 @@ static void on_offline(void *arg, bool offline)
 	struct mounted *m = arg;
 
 	content_set_reachable(m->content, !offline);
+	if (m->push)
+		push_set_reachable(m->push, !offline);
+}
+
+static bool is_sending(void *arg, uint64_t ino, const char *id)
+{
+	struct mounted *m = arg;
+
+	return m->push && push_is_sending(m->push, ino, id);
+}
+
+static void on_written(void *arg, uint64_t ino)
+{
+	mounted_wake(arg);
+}
+
+void mounted_wake(struct mounted *m)
+{
+	if (m->push)
+		push_wake(m->push);
 }
 
 static void on_version_changed(void *arg, uint64_t ino)
@@ -169,6 +262,7 @@ static int make_content(struct mounted *m)
 			.tree = m->tree,
 			.inodes = m->inodes,
 			.cache = m->cache,
+			.drafts = m->drafts,
 			.drive_id = m->drive_id,
 			.source = &source,
 			.on_version_changed = on_version_changed,
@@ -242,6 +336,30 @@ static int make_drive(struct mounted *m)
 			 &m->drive);
 }
 
+static int make_push(struct mounted *m)
+{
+	int r;
+
+	if (!m->drafts)
+		return 0;
+	r = push_new(&(struct push_options){ .loop = m->service.loop,
+					     .store_lane = m->store,
+					     .tree = m->tree,
+					     .content = m->content,
+					     .drafts = m->drafts,
+					     .cache = m->cache,
+					     .sent_fd = m->sent_fd,
+					     .graph = m->service.graph,
+					     .drive_id = m->drive_id,
+					     .quiet_ms = m->config.quiet_ms,
+					     .on_changes = on_changes,
+					     .arg = m },
+		     &m->push);
+	if (r == 0)
+		content_set_written(m->content, on_written, m);
+	return r;
+}
+
 int mounted_open(struct mounted *m, const char *account, const char *drive, int state_fd,
 		 int cache_fd)
 {
@@ -254,6 +372,8 @@ int mounted_open(struct mounted *m, const char *account, const char *drive, int 
 	if (r == 0)
 		r = open_tree(m, state_fd);
 	if (r == 0)
+		r = open_drafts(m, state_fd);
+	if (r == 0)
 		r = open_cache(m, cache_fd);
 	if (r == 0)
 		r = inodes_new(&m->inodes);
@@ -262,13 +382,19 @@ int mounted_open(struct mounted *m, const char *account, const char *drive, int 
 		r = make_content(m);
 	}
 	if (r == 0)
+		r = content_recover(m->content);
+	if (r == 0)
 		r = make_ahead(m);
 	if (r == 0)
 		r = make_drive(m);
+	if (r == 0)
+		r = make_push(m);
 	if (r < 0)
 		return r;
-	tree_set_guard(m->tree, &(struct tree_guard){
-					.arg = m, .dir_known = dir_known, .file_open = file_open });
+	tree_set_guard(m->tree, &(struct tree_guard){ .arg = m,
+						      .dir_known = dir_known,
+						      .file_open = file_open,
+						      .is_sending = is_sending });
 	return 0;
 }
 
@@ -295,8 +421,12 @@ static void *run_loop(void *arg)
 
 int mounted_run_loop(struct mounted *m)
 {
-	int r = pthread_create(&m->loop_thread, NULL, run_loop, m);
+	int r;
 
+	/* What an earlier life left. */
+	if (m->push)
+		push_wake(m->push);
+	r = pthread_create(&m->loop_thread, NULL, run_loop, m);
 	m->has_loop_thread = r == 0;
 	return -r;
 }
@@ -312,6 +442,8 @@ void mounted_close(struct mounted *m)
 	if (m->tree)
 		tree_give_up(m->tree);
 	control_free(m->control);
+	push_free(m->push);
+	m->push = NULL;
 	drive_free(m->drive);
 	ahead_free(m->ahead);
 	content_free(m->content);
@@ -322,6 +454,7 @@ void mounted_close(struct mounted *m)
 	 * whose newest rows were lost in it. */
 	tree_free(m->tree);
 	cache_free(m->cache);
+	draft_dir_free(m->drafts);
 	inodes_free(m->inodes);
 	if (m->service.loop)
 		service_close(&m->service);

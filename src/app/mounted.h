@@ -7,11 +7,13 @@
 #include "cache.h"
 #include "config.h"
 #include "content.h"
+#include "draft.h"
 #include "control.h"
 #include "drive.h"
 #include "fs.h"
 #include "inodes.h"
 #include "lane.h"
+#include "push.h"
 #include "service.h"
 #include "tree.h"
 
@@ -25,10 +27,13 @@ struct mounted {
 	struct lane *store;
 	struct tree *tree;
 	struct cache *cache;
+	int drafts_fd, sent_fd; /* valid while there are drafts */
+	struct draft_dir *drafts;
 	struct inodes *inodes;
 	struct content *content;
 	struct ahead *ahead;
 	struct drive *drive;
+	struct push *push; /* NULL: nothing can be written */
 	struct control *control;
 	_Atomic(struct fs *) fs;
 	pthread_t loop_thread;
@@ -48,4 +53,6 @@ must_check int mounted_open(struct mounted *m, const char *account, const char *
 /* Starts the drive and waits until its tree can be used. */
 must_check int mounted_start(struct mounted *m);
 must_check int mounted_run_loop(struct mounted *m);
+/* Something was changed here that is to be sent. Any thread. */
+void mounted_wake(struct mounted *m);
 void mounted_close(struct mounted *m);

@@ -21,6 +21,7 @@ enum option_id {
 	O_CACHE_DIR,
 	O_STATE_DIR,
 	O_JSON,
+	O_WAIT,
 	O_HELP,
 	O_VERSION,
 	O_FOREGROUND,
@@ -41,6 +42,7 @@ static const struct option long_options[] = {
 	{ "cache-dir", required_argument, NULL, O_CACHE_DIR },
 	{ "state-dir", required_argument, NULL, O_STATE_DIR },
 	{ "json", no_argument, NULL, O_JSON },
+	{ "wait", no_argument, NULL, O_WAIT },
 	{ "help", no_argument, NULL, O_HELP },
 	{ "version", no_argument, NULL, O_VERSION },
 	{ "foreground", no_argument, NULL, O_FOREGROUND },
@@ -85,9 +87,10 @@ static const struct command {
 		1, 1, true, true,
 	},
 	[OPTIONS_UMOUNT] = {
-		"umount", "MOUNTPOINT",
-		"Unmounts, and waits until it is done.\n",
-		0, 1, 1, false, false,
+		"umount", "[--wait] MOUNTPOINT",
+		"Unmounts, and waits until it is done. What is not sent is kept for the next mount.\n"
+		"  --wait             send everything first\n",
+		BIT(O_WAIT), 1, 1, false, false,
 	},
 	[OPTIONS_WATCH] = {
 		"watch", "[OPTION ...]",
@@ -100,6 +103,12 @@ static const struct command {
 		"Says how a mount, or every mount, is doing.\n"
 		"  --json             one JSON object a line for each mount\n",
 		BIT(O_JSON), 0, 1, false, false,
+	},
+	[OPTIONS_SYNC] = {
+		"sync", "[PATH]",
+		"Tries again what the service refused, and waits until everything is sent of the mount\n"
+		"that holds PATH, or of every mount. Ctrl-C ends the waiting.\n",
+		0, 0, 1, false, false,
 	},
 };
 
@@ -154,6 +163,8 @@ static void store(int id, struct commands_options *o)
 		*texts[id - O_ACCOUNT] = optarg;
 	else if (id == O_JSON)
 		o->json = 1;
+	else if (id == O_WAIT)
+		o->wait = 1;
 	else if (id == O_FOREGROUND)
 		o->foreground = 1;
 	else if (id == O_FUSE)

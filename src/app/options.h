@@ -17,6 +17,7 @@ enum options_command {
 	OPTIONS_UMOUNT,
 	OPTIONS_WATCH,
 	OPTIONS_STATUS,
+	OPTIONS_SYNC,
 };
 
 enum { OPTIONS_SHOWN = 1 };

@@ -76,6 +76,16 @@ static void print_channel(FILE *to, struct json_object *channel, time_t now)
 	fprintf(to, "  notified %s\n", when(text_of(channel, "last_notification"), now, text));
 }
 
+static void print_unsent(FILE *to, long long unsent, long long refused)
+{
+	if (unsent <= 0)
+		return;
+	fprintf(to, "  unsent   %lld %s to send", unsent, unsent == 1 ? "change" : "changes");
+	if (refused > 0)
+		fprintf(to, ", %lld refused: see user.graphfs.state", refused);
+	(void)fputc('\n', to);
+}
+
 /* Who opened what nobody asked him to open, and was not given it. */
 static void print_readers(FILE *to, struct json_object *readers)
 {
@@ -119,6 +129,7 @@ void statusline_print(FILE *to, struct json_object *status, time_t now)
 								    : "");
 	fprintf(to, "  cached   %s in %lld files\n", size(number_of(cache, "bytes"), bytes),
 		number_of(cache, "files"));
+	print_unsent(to, number_of(status, "unsent"), number_of(status, "refused"));
 	print_readers(to, member(status, "readers"));
 	if (number_of(status, "skipped") > 0)
 		fprintf(to,

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "control.h"
+#include "drain.h"
 #include "fs.h"
 #include "paths.h"
 
@@ -31,20 +32,31 @@ static int run_helper(const char *path)
 	return status == 0 ? 0 : -EBUSY;
 }
 
+/* Everything is tried once more, and waited for. 0; else it said what is wrong. */
+static int drain(int dir, const char *name)
+{
+	struct json_object *status;
+	int r = control_ask(dir, name, "sync", &status);
+
+	if (r == 0) {
+		json_object_put(status);
+		r = drain_wait(dir, name);
+	}
+	if (r < 0)
+		fprintf(stderr, "graphfs: the daemon does not answer: %s\n", strerror(-r));
+	return r;
+}
+
 /* The daemon as a descriptor; -1 when it does not answer. It is waited for, too: until it has
  * ended, the drive's state is locked and could not be mounted again. */
-static int find_daemon(const char *path)
+static int find_daemon(int dir, const char *name, unsigned long long *ret_unsent_n)
 {
-	auto_close int dir = -1;
 	struct json_object *status, *pid;
-	char hash[17], name[32];
 	int fd = -1;
 
-	paths_hash(path, hash);
-	snprintf(name, sizeof(name), "%s.sock", hash);
-	if (paths_open(PATHS_RUNTIME, NULL, NULL, &dir) < 0 ||
-	    control_ask(dir, name, "status", &status) < 0)
+	if (control_ask(dir, name, "status", &status) < 0)
 		return -1;
+	*ret_unsent_n = drain_state_of(status).unsent_n;
 	if (json_object_object_get_ex(status, "pid", &pid))
 		fd = pidfd_open(json_object_get_int(pid), 0);
 	json_object_put(status);
@@ -66,15 +78,27 @@ static bool end_daemon(int daemon)
 int umount_command(const struct commands_options *o)
 {
 	auto_free char *path = NULL;
+	auto_close int dir = -1;
 	auto_close int daemon = -1;
-	uint64_t until = clock_mono_ms() + WAIT_MS;
+	unsigned long long unsent_n = 0;
+	char hash[17], name[32];
+	uint64_t until;
 	int r = paths_absolute(o->operand, &path);
 
 	if (r < 0 || !fs_is_mounted(path)) {
 		fprintf(stderr, "graphfs: %s: no graphfs mount\n", o->operand);
 		return 1;
 	}
-	daemon = find_daemon(path);
+	if (paths_open(PATHS_RUNTIME, NULL, NULL, &dir) < 0)
+		return 1;
+	paths_hash(path, hash);
+	snprintf(name, sizeof(name), "%s.sock", hash);
+	if (o->wait && drain(dir, name) != 0) {
+		fprintf(stderr, "graphfs: %s: it stays mounted\n", path);
+		return 1;
+	}
+	daemon = find_daemon(dir, name, &unsent_n);
+	until = clock_mono_ms() + WAIT_MS;
 	r = geteuid() == 0 ? (umount2(path, 0) < 0 ? -errno : 0) : run_helper(path);
 	if (r < 0) {
 		fprintf(stderr, "graphfs: %s: %s\n", path,
@@ -92,5 +116,8 @@ int umount_command(const struct commands_options *o)
 			path);
 		return 1;
 	}
+	if (unsent_n > 0)
+		printf("%llu %s not sent yet; they are kept for the next mount\n", unsent_n,
+		       unsent_n == 1 ? "change is" : "changes are");
 	return 0;
 }

@@ -117,6 +117,22 @@ void harness_do(struct harness *h, const char *path, uint64_t *ret_ns, const cha
 	json_object_put(obj);
 }
 
+bool harness_try(struct harness *h, const char *path, const char *fmt, ...)
+{
+	struct reply reply = { 0 };
+	char *body = NULL;
+	long status;
+	va_list ap;
+
+	va_start(ap, fmt);
+	assert_true(vasprintf(&body, fmt, ap) >= 0);
+	va_end(ap);
+	status = perform(h, "POST", path, body, &reply);
+	free(body);
+	free(reply.data);
+	return status / 100 == 2;
+}
+
 int64_t harness_counter(struct harness *h, const char *name)
 {
 	struct json_object *obj = call(h, "GET", "/counters", NULL), *member;

@@ -63,6 +63,9 @@ struct json_object *harness_admin(struct harness *h, const char *method, const c
  */
 void harness_do(struct harness *h, const char *path, uint64_t *ret_ns, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* A POST that the service may refuse: false. */
+bool harness_try(struct harness *h, const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 int64_t harness_counter(struct harness *h, const char *name);
 
 /* Changes by "somebody else". Paths without a leading slash. Each gives the service's

@@ -167,6 +167,66 @@ static void test_writing(void **state)
 	expect(0, "", "$GRAPHFS umount $MNT");
 }
 
+static void test_sync(void **state)
+{
+	harness_config(&h, "[mount]\nwrite = on\nquiet = 0s\n");
+	expect(1, "...not mounted by graphfs", "$GRAPHFS sync $MNT");
+	expect(1, "...nothing is mounted", "$GRAPHFS sync");
+	expect(0, "...", MOUNT("$MNT"));
+	expect(0, "", "$GRAPHFS sync");
+	expect(0, "",
+	       "mkdir $MNT/d && for i in 1 2 3; do echo $i >$MNT/d/$i; done && "
+	       "$GRAPHFS sync $MNT/d/1");
+	assert_true(harness_trees_equal(&h, true));
+	expect(0, "", "echo one more >$MNT/d/4 && $GRAPHFS umount --wait $MNT");
+	harness_config(&h, "");
+	expect(0, "...", MOUNT("$MNT"));
+	expect(0, "one more\n", "cat $MNT/d/4");
+	expect(0, "", "$GRAPHFS umount --wait $MNT");
+}
+
+/* What is refused keeps nobody waiting, and goes when it is not refused any more. */
+static void test_refused(void **state)
+{
+	harness_config(&h, "[mount]\nwrite = on\nquiet = 0s\n");
+	expect(0, "...", MOUNT("$MNT"));
+	harness_fault(&h, "{\"class\":\"put\",\"phase\":\"before\",\"action\":{\"status\":403}}");
+	harness_fault(&h, "{\"class\":\"mkdir\",\"phase\":\"before\",\"action\":{\"status\":403}}");
+	harness_fault(&h,
+		      "{\"class\":\"delete\",\"phase\":\"before\",\"action\":{\"status\":403}}");
+	expect(1, "...1 to send, 3 refused",
+	       "echo kept >$MNT/kept && mkdir -p $MNT/new && echo x >$MNT/new/below && "
+	       "rm $MNT/README.txt && $GRAPHFS sync $MNT/kept");
+	expect(0, "...unsent   4 changes to send, 3 refused: see user.graphfs.state\n",
+	       "$GRAPHFS status $MNT");
+	expect(0, "...refused: ", "getfattr --only-values -n user.graphfs.state $MNT/kept");
+	expect(1, "...it stays mounted", "$GRAPHFS umount --wait $MNT");
+	expect(0, "4 changes are not sent yet; they are kept for the next mount\n",
+	       "$GRAPHFS umount $MNT");
+	expect(0, "...", MOUNT("$MNT"));
+	expect(1, "...1 to send, 3 refused", "$GRAPHFS sync");
+	harness_no_faults(&h);
+	expect(0, "", "$GRAPHFS sync $MNT");
+	assert_true(harness_trees_equal(&h, true));
+	expect(0, "", "$GRAPHFS umount $MNT");
+	harness_config(&h, "");
+}
+
+/* Ctrl-C ends the waiting, nothing else. */
+static void test_sync_is_interrupted(void **state)
+{
+	harness_config(&h, "[mount]\nwrite = on\nquiet = 0s\n");
+	expect(0, "...", MOUNT("$MNT"));
+	harness_fault(&h, "{\"class\":\"write\",\"phase\":\"before\",\"action\":{\"status\":503}}");
+	expect(124, "", "echo late >$MNT/late; timeout -s INT 1 $GRAPHFS sync $MNT");
+	expect(0, "late\n", "cat $MNT/late");
+	harness_no_faults(&h);
+	expect(0, "", "$GRAPHFS sync $MNT");
+	assert_true(harness_trees_equal(&h, true));
+	expect(0, "", "$GRAPHFS umount $MNT");
+	harness_config(&h, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +238,9 @@ int main(void)
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_writing),
+		cmocka_unit_test(test_sync),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_sync_is_interrupted),
 	};
 
 	harness_require_fuse();

@@ -57,6 +57,7 @@ static const struct {
 	{ "umount", "no folder" },
 	{ "watch /mnt", "one argument too many: /mnt" },
 	{ "status a b", "one argument too many: b" },
+	{ "sync a b", "one argument too many: b" },
 	{ "login x", "one argument too many: x" },
 	{ "mount --nope a", "--nope is not an option" },
 	{ "mount -q a", "-q is not an option" },
@@ -67,6 +68,8 @@ static const struct {
 	{ "status --account x", "\"status\" has no option account" },
 	{ "watch -f", "\"watch\" has no option foreground" },
 	{ "watch -o x", "\"watch\" has no option o" },
+	{ "status --wait a", "\"status\" has no option wait" },
+	{ "sync --json", "\"sync\" has no option json" },
 	{ "login --drive me", "\"login\" has no option drive" },
 	{ "mount --account ../x a", "\"../x\" cannot be an account's name" },
 	{ "mount --account '' a", "\"\" cannot be an account's name" },
@@ -109,7 +112,7 @@ static const struct {
 	const char *words;
 	enum options_command command;
 	const char *operand, *account, *drive, *fuse;
-	int foreground, json;
+	int foreground, json, wait;
 } good[] = {
 	{ "mount a", OPTIONS_MOUNT, "a", "default", "me" },
 	{ "mount -f a", OPTIONS_MOUNT, "a", "default", "me", NULL, 1 },
@@ -125,6 +128,9 @@ static const struct {
 	{ "watch --json --drive sites/s/lists/l", OPTIONS_WATCH, NULL, "default", "sites/s/lists/l",
 	  NULL, 0, 1 },
 	{ "umount a", OPTIONS_UMOUNT, "a", "default", "me" },
+	{ "umount --wait a", OPTIONS_UMOUNT, "a", "default", "me", NULL, 0, 0, 1 },
+	{ "sync", OPTIONS_SYNC, NULL, "default", "me" },
+	{ "sync a/b", OPTIONS_SYNC, "a/b", "default", "me" },
 	{ "status", OPTIONS_STATUS, NULL, "default", "me" },
 	{ "status --json a", OPTIONS_STATUS, "a", "default", "me", NULL, 0, 1 },
 	{ "login --graph-url http://127.0.0.1:80/v1.0 --login-url http://localhost:81",
@@ -154,6 +160,7 @@ static void test_what_is_right_is_taken(void **state)
 		expect(good[i].words, l.o.fuse_options, good[i].fuse);
 		assert_int_equal(l.o.foreground, good[i].foreground);
 		assert_int_equal(l.o.json, good[i].json);
+		assert_int_equal(l.o.wait, good[i].wait);
 		done(&l);
 	}
 }
@@ -191,8 +198,9 @@ static void test_help_and_version(void **state)
 		{ "mount --help", "usage: graphfs mount" },
 		{ "mount --help", "sites/SID/lists/LID" },
 		{ "login -h", "--client-id ID" },
-		{ "umount --help", "usage: graphfs umount MOUNTPOINT" },
+		{ "umount --help", "usage: graphfs umount [--wait] MOUNTPOINT" },
 		{ "watch --help", "--json" },
+		{ "sync --help", "usage: graphfs sync [PATH]" },
 		{ "status --nonsense --help", NULL },
 		{ "status --json --help", "usage: graphfs status" },
 	};

@@ -35,7 +35,8 @@ static void test_live(void **state)
 		      "\"url_host\":\"h.svc.ms\",\"connected_since\":\"2026-01-02T01:04:05Z\","
 		      "\"last_notification\":\"2026-01-02T03:03:55Z\"},"
 		      "\"last_delta\":\"2026-01-01T03:04:05Z\",\"items\":12,\"crawling\":true,"
-		      "\"cache\":{\"bytes\":3145728,\"files\":2},\"log\":\"journal\"}",
+		      "\"cache\":{\"bytes\":3145728,\"files\":2},\"unsent\":1,\"refused\":0,"
+		      "\"log\":\"journal\"}",
 		      now);
 
 	assert_string_equal(text, "/m: live, changes appear at once\n"
@@ -44,6 +45,7 @@ static void test_live(void **state)
 				  "  checked  2026-01-01 03:04:05 (24 h ago)\n"
 				  "  known    12 items, still reading the tree\n"
 				  "  cached   3.0 MiB in 2 files\n"
+				  "  unsent   1 change to send\n"
 				  "  log      journalctl -t graphfs\n");
 }
 
@@ -55,7 +57,8 @@ static void test_offline_and_why(void **state)
 		      "\"last_notification\":null},\"last_delta\":null,\"items\":0,"
 		      "\"crawling\":false,\"cache\":{\"bytes\":7,\"files\":1},\"skipped\":3,"
 		      "\"readers\":{\"person\":{\"refused_files\":0},\"indexer\":{"
-		      "\"refused_files\":340,\"refused_bytes\":1288490188}}}",
+		      "\"refused_files\":340,\"refused_bytes\":1288490188}},"
+		      "\"unsent\":3,\"refused\":1}",
 		      now);
 
 	assert_string_equal(text,
@@ -66,6 +69,7 @@ static void test_offline_and_why(void **state)
 			    "  checked  never\n"
 			    "  known    0 items\n"
 			    "  cached   7 B in 1 files\n"
+			    "  unsent   3 changes to send, 1 refused: see user.graphfs.state\n"
 			    "  spared   indexers would have downloaded 1.2 GiB in 340 files\n"
 			    "  skipped  3 items that the service describes wrongly, see the log\n");
 }
