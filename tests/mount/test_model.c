@@ -7,9 +7,9 @@
  * changes. With others it is a list of contents: of each that close() or fsync() returned for, and
  * of each that somebody else made, until the one who has seen it here writes over it or removes it.
  *
- * GRAPHFS_MODEL_CASES says how many cases of each kind, GRAPHFS_SEED with which seed the first is played:
- * each prints its own. GRAPHFS_TEST=PATTERN plays the kinds whose names match, "*" all; without it
- * those that hold are played: test_local.
+ * GRAPHFS_MODEL_CASES says how many cases of each kind, GRAPHFS_SEED with which seed the first is
+ * played: each prints its own. GRAPHFS_TEST=PATTERN plays the kinds whose names match, "*" all;
+ * without it those that hold are played: test_local.
  */
 #include "harness.h"
 #include "model.h"
@@ -527,7 +527,7 @@ static void play_cases(unsigned what)
 {
 	const char *wanted = getenv("GRAPHFS_MODEL_CASES"), *given = getenv("GRAPHFS_SEED");
 	int cases_n = wanted ? atoi(wanted) : CASES_N;
-	uint64_t next = given ? strtoull(given, NULL, 0) : harness_now_ns() & 0xffffffff;
+	uint64_t next = given ? strtoull(given, NULL, 0) : 1;
 
 	with = what;
 	for (int i = 0; i < cases_n; i++) {
