@@ -23,7 +23,7 @@ int status_command(const struct commands_options *o)
 {
 	auto_close int dir = -1;
 	auto_free char *path = NULL;
-	struct json_object *status;
+	struct json_object *status = NULL;
 	char name[MOUNTOF_NAME_MAX];
 	int r = paths_open(PATHS_RUNTIME, NULL, NULL, &dir);
 

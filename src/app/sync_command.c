@@ -27,7 +27,7 @@ int sync_command(const struct commands_options *o)
 	auto_close int dir = -1;
 	auto_free char *path = NULL;
 	char name[MOUNTOF_NAME_MAX];
-	struct json_object *status;
+	struct json_object *status = NULL;
 	struct all all = { 0 };
 	int r = paths_open(PATHS_RUNTIME, NULL, NULL, &dir);
 

@@ -386,7 +386,7 @@ static int begin_end(const struct cache_disk_use *use, struct ending **ret, int 
 {
 	struct ending *e = malloc(sizeof(*e));
 	int fds[2] = { -1, -1 }, r = 0;
-	pthread_t thread;
+	pthread_t thread = 0;
 
 	if (!e)
 		return -ENOMEM;

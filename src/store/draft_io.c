@@ -318,7 +318,7 @@ int draft_set_header(struct draft *d, const struct draft_header *header)
 {
 	struct draft_log_record record = { .kind = DRAFT_LOG_HEADER, .a = DRAFT_LOG_MAGIC };
 	uint8_t payload[DRAFT_LOG_PAYLOAD_MAX];
-	struct draft_header copy, old;
+	struct draft_header copy = { 0 }, old;
 	size_t bytes;
 	int r = draft_log_pack(header, payload, &bytes);
 
